@@ -1,0 +1,289 @@
+"""The session cookie: read, signed, and set; and what caches must know of it."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import logging
+import re
+import time
+from collections.abc import Sequence
+from http.cookies import Morsel
+from typing import Final, NamedTuple
+
+import itsdangerous
+
+from .errors import ConfigError, SessionTooLarge
+
+__all__ = ["Received", "SessionCookie", "Signatures", "check_attributes", "with_session_headers"]
+
+logger = logging.getLogger("glimr_session")
+
+# RFC 6265, section 4.1.1: a name is a token, a value is made of cookie-octets.
+_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
+_VALUE: Final = re.compile(r"[!#-+\--:<-\[\]-~]*", re.ASCII)
+_PATH: Final = re.compile(r"/[!-:<-~]*", re.ASCII)
+_DOMAIN: Final = re.compile(r"\.?[0-9A-Za-z]([0-9A-Za-z.-]*[0-9A-Za-z])?", re.ASCII)
+
+# RFC 6265, section 6.1: name, value and attributes together, in bytes.
+_LIMIT: Final = 4096
+
+_LEAST_KEY: Final = 32  # characters: 128 bits even of a key in hex digits
+
+
+class Received(NamedTuple):
+    """A cookie of ours that verified: what is in it, and when it was set.
+
+    ``issued`` is seconds since the epoch.
+    """
+
+    value: str
+    issued: float
+
+
+class Signatures:
+    """Signs values and tells its own from others, with keys that can be rotated.
+
+    HMAC-SHA-256 of itsdangerous, with a key derived for this salt. The first of
+    ``secret_keys`` signs, all of them verify.
+    """
+
+    def __init__(self, secret_keys: Sequence[str], salt: str) -> None:
+        check_secret_keys(secret_keys)
+        if not secret_keys:
+            raise ConfigError(f"secret_keys is empty, and cookies have to be signed. {_MAKE_A_KEY}")
+        # itsdangerous signs with the last one.
+        self._signer = _Signer(list(reversed(secret_keys)), salt=salt)
+
+    def sign(self, value: str) -> str:
+        """Give the value with the time, in milliseconds, and the signature."""
+        return self._signer.sign(f"{value}.{int(time.time() * 1000):x}").decode("ascii")
+
+    def unsign(self, signed: str) -> Received | None:
+        """Give what was signed, or None if it was not signed here."""
+        try:
+            value, _, stamp = self._signer.unsign(signed).decode("ascii").rpartition(".")
+            return Received(value, int(stamp, 16) / 1000)
+        except (itsdangerous.BadSignature, ValueError):
+            return None
+
+
+class SessionCookie:
+    """The cookie of one application, its attributes checked and formatted once.
+
+    ``max_age`` is seconds, or None for a cookie that ends with the browser. ``secure``
+    is True, False, or None to decide by the request. Raises ConfigError for names,
+    paths and domains that are none, and for combinations that browsers reject.
+    """
+
+    def __init__(
+        self,
+        signatures: Signatures,
+        *,
+        name: str = "glimr_session",
+        path: str = "/",
+        domain: str = "",
+        samesite: str = "Lax",
+        secure: bool | None = None,
+        partitioned: bool = False,
+        max_age: float | None = None,
+    ) -> None:
+        check_attributes(
+            name=name,
+            path=path,
+            domain=domain,
+            samesite=samesite,
+            secure=secure,
+            partitioned=partitioned,
+        )
+        self.name = name
+        self._signatures = signatures
+        self._secure = True if _must_be_secure(name, samesite, partitioned) else secure
+        attributes = functools.partial(
+            _attributes, path=path, domain=domain, samesite=samesite, partitioned=partitioned
+        )
+        age = None if max_age is None else int(max_age)
+        self._set = {secure: attributes(secure=secure, max_age=age) for secure in (True, False)}
+        self._end = {secure: attributes(secure=secure, max_age=0) for secure in (True, False)}
+
+    def read(self, header: str) -> Received | None:
+        """Find our cookie in a Cookie header, whatever else is in there.
+
+        None if there is none that verifies, or several that say different things: one
+        of those was planted, and nobody can tell which. Never raises; time and memory
+        grow with the length of the header and no faster.
+        """
+        if self.name not in header:
+            return None
+        found: Received | None = None
+        refused = False
+        for candidate in {
+            value
+            for name, _, value in (part.strip(" \t").partition("=") for part in header.split(";"))
+            if name == self.name
+        }:
+            received = self._signatures.unsign(candidate) if candidate.isascii() else None
+            if received is None:
+                refused = True
+            elif found is None or received.value == found.value:
+                found = received if found is None else max(found, received)
+            else:
+                logger.warning(
+                    "Two different cookies %s verify; the request is anonymous.", self.name
+                )
+                return None
+        if refused:
+            logger.warning("A cookie %s does not verify and counts as absent.", self.name)
+        return found
+
+    def set(self, value: str, *, secure: bool) -> str:
+        """Give the Set-Cookie header value for a session.
+
+        ``secure`` is what the request asks for. Raises SessionTooLarge, or ConfigError
+        if a store's ``cookie_value`` holds characters that no cookie can.
+        """
+        if not _VALUE.fullmatch(value):
+            raise ConfigError(
+                "the store's cookie_value() gave characters that a cookie cannot hold; "
+                "encode the value, for example with base64.urlsafe_b64encode"
+            )
+        attributes = self._set[secure if self._secure is None else self._secure]
+        header = f"{self.name}={self._signatures.sign(value)}{attributes}"
+        if len(header) > _LIMIT:
+            raise SessionTooLarge(
+                f"the session's cookie takes {len(header)} bytes, and browsers keep {_LIMIT}; "
+                'store less, or use store = "disk"',
+                size=len(header),
+                limit=_LIMIT,
+            )
+        return header
+
+    def end(self, *, secure: bool) -> str:
+        """Give the Set-Cookie header value that makes the browser forget the session."""
+        return f"{self.name}={self._end[secure if self._secure is None else self._secure]}"
+
+
+def with_session_headers(
+    headers: Sequence[tuple[str, str]], set_cookie: str | None
+) -> list[tuple[str, str]]:
+    """Give the headers of a response that depended on its session.
+
+    ``Vary: Cookie`` keeps shared caches from giving one user's page to another. A
+    response that sets the cookie is not to be stored at all, or, where the application
+    has a Cache-Control of its own, stored without its Set-Cookie (RFC 9111, 5.2.2.4).
+    """
+    changed = _appended(headers, "vary", "Cookie", unless=("cookie", "*"))
+    if set_cookie is None:
+        return changed
+    if any(name.lower() == "cache-control" for name, _ in headers):
+        changed = _appended(
+            changed, "cache-control", 'no-cache="Set-Cookie"', unless=("no-store", "no-cache")
+        )
+    else:
+        changed.append(("Cache-Control", "no-store"))
+    changed.append(("Set-Cookie", set_cookie))
+    return changed
+
+
+def check_attributes(
+    *, name: str, path: str, domain: str, samesite: str, secure: bool | None, partitioned: bool
+) -> None:
+    """Raise ConfigError for a cookie that no browser would take, naming the setting."""
+    if not _TOKEN.fullmatch(name):
+        raise ConfigError(
+            f"cookie: {name!r} is no cookie name; use letters, digits, - and _, as in "
+            '"glimr_session"'
+        )
+    if not _PATH.fullmatch(path):
+        raise ConfigError(
+            f"cookie_path: {path!r} is no path; it begins with / and has no spaces, "
+            "semicolons or control characters"
+        )
+    if domain and not _DOMAIN.fullmatch(domain):
+        raise ConfigError(
+            f'cookie_domain: {domain!r} is no domain; write it as in "example.com", or "" '
+            "for this host alone"
+        )
+    if samesite not in ("Lax", "Strict", "None"):
+        raise ConfigError(f'cookie_samesite: {samesite!r} is not "Lax", "Strict" or "None"')
+    why = _must_be_secure(name, samesite, partitioned)
+    if why and secure is False:
+        raise ConfigError(f"cookie_secure: false contradicts {why}, which browsers tie to Secure")
+    if name.lower().startswith("__host-") and (path != "/" or domain):
+        raise ConfigError(
+            f'cookie: {name!r} asks browsers for cookie_path = "/" and no cookie_domain; '
+            f"here they are {path!r} and {domain!r}"
+        )
+
+
+def check_secret_keys(secret_keys: Sequence[str]) -> None:
+    """Raise ConfigError for keys that can be guessed, without quoting them."""
+    for number, key in enumerate(secret_keys):
+        if len(key) < _LEAST_KEY:
+            raise ConfigError(
+                f"secret_keys[{number}] has {len(key)} characters, and {_LEAST_KEY} are the "
+                f"least. {_MAKE_A_KEY}"
+            )
+
+
+_MAKE_A_KEY: Final = (
+    'Make one with: python -c "import secrets; print(secrets.token_hex(32))" '
+    "and set GLIMR_SESSION_SECRET_KEYS to it."
+)
+
+
+class _Signer(itsdangerous.Signer):
+    """Derives each key once instead of for each signature."""
+
+    def __init__(self, secret_keys: list[str], *, salt: str) -> None:
+        super().__init__(
+            secret_keys, salt=salt, key_derivation="hmac", digest_method=hashlib.sha256
+        )
+        derive = super().derive_key
+        self._derived: dict[str | bytes | None, bytes] = {
+            key: derive(key) for key in (None, *self.secret_keys)
+        }
+
+    def derive_key(self, secret_key: str | bytes | None = None) -> bytes:
+        return self._derived[secret_key]
+
+
+def _must_be_secure(name: str, samesite: str, partitioned: bool) -> str:
+    """Give what ties the cookie to Secure, or ""."""
+    if name.lower().startswith(("__host-", "__secure-")):
+        return f"cookie = {name!r}"
+    if samesite == "None":
+        return 'cookie_samesite = "None"'
+    return "cookie_partitioned = true" if partitioned else ""
+
+
+def _attributes(
+    *, path: str, domain: str, samesite: str, partitioned: bool, secure: bool, max_age: int | None
+) -> str:
+    morsel: Morsel[str] = Morsel()
+    morsel.set("n", "", "")
+    morsel["path"], morsel["domain"], morsel["samesite"] = path, domain, samesite
+    morsel["httponly"], morsel["secure"] = True, secure
+    morsel["max-age"] = "" if max_age is None else max_age
+    # The standard library knows Partitioned since Python 3.14 only.
+    return morsel.OutputString().removeprefix("n=") + ("; Partitioned" if partitioned else "")
+
+
+def _appended(
+    headers: Sequence[tuple[str, str]], name: str, word: str, *, unless: tuple[str, ...]
+) -> list[tuple[str, str]]:
+    """Add a word to the last header of this name, or such a header, if it is not there."""
+    changed = list(headers)
+    last = -1
+    for position, (header, value) in enumerate(headers):
+        if header.lower() != name:
+            continue
+        if any(part.strip().lower() in unless for part in value.split(",")):
+            return changed
+        last = position
+    if last < 0:
+        changed.append((name.title(), word))
+    else:
+        header, value = changed[last]
+        changed[last] = (header, f"{value}, {word}" if value.strip() else word)
+    return changed

@@ -1,0 +1,61 @@
+"""A form comes back as it was sent, with an error beside each field."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from .session import Session
+
+__all__ = ["flash_errors", "flash_old"]
+
+_NEVER_KEPT = ("password", "secret", "token")
+
+
+def flash_errors(
+    session: Session, errors: Mapping[str, object] | Mapping[str | None, object]
+) -> None:
+    """Leave each field's first error for the next request: ``session.error(field)``.
+
+    ``errors`` is what forms libraries give: a mapping of field to a message or to a
+    list of them. Messages become str, translations that are looked up late included.
+    Fields without a message are left out, and so is None, which is WTForms' name for
+    errors of the whole form.
+    """
+    for field, messages in errors.items():
+        message = next(iter(_listed(messages)), None)
+        if field is not None and message is not None:
+            session.flash(f"errors.{field}", str(message))
+
+
+def flash_old(session: Session, form: Mapping[str, Any], except_: Collection[str] = ()) -> None:
+    """Leave what was typed for the next request: ``session.old(field)``.
+
+    ``form`` is a mapping or a multidict; a field sent several times is kept as a list.
+    Uploaded files are not kept, nor the fields named in ``except_``, nor ever one whose
+    name contains password, secret or token.
+    """
+    if isinstance(except_, str):
+        raise TypeError(f"except_ is a collection of field names, as in except_=[{except_!r}]")
+    for field in form:
+        if field in except_ or any(word in field.lower() for word in _NEVER_KEPT):
+            continue
+        typed = [str(value) for value in _values(form, field) if isinstance(value, str)]
+        if typed:
+            session.flash(f"old.{field}", typed[0] if len(typed) == 1 else [*typed])
+
+
+def _listed(messages: object) -> Iterable[object]:
+    if isinstance(messages, str) or not isinstance(messages, Iterable):
+        return () if messages is None else (messages,)
+    return messages
+
+
+def _values(form: Mapping[str, Any], field: str) -> Iterable[object]:
+    # getlist: Werkzeug, Django, Starlette. getall: WebOb (Pyramid), Bottle.
+    for name in ("getlist", "getall"):
+        every = getattr(form, name, None)
+        if every is not None:
+            values: Iterable[object] = every(field)
+            return values
+    return _listed(form[field])

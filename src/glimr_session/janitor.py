@@ -1,0 +1,129 @@
+"""When to collect expired sessions, and the actor that collects them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
+
+import pykka
+
+from .errors import ConfigError
+from .store import Duration, SessionStore, seconds
+
+__all__ = ["Interval", "Janitor", "Lottery", "Policy", "collect", "consider", "never"]
+
+logger = logging.getLogger("glimr_session")
+
+Policy: TypeAlias = Callable[[], bool]
+"""Called after each request that committed something; True: it is time to collect."""
+
+
+class Lottery:
+    """Collects by chance: once in ``1 / chance`` committed requests on average.
+
+    The reference collects on 2 % of its requests.
+    """
+
+    def __init__(self, chance: float = 0.02) -> None:
+        if isinstance(chance, bool) or not isinstance(chance, int | float) or not 0 < chance <= 1:
+            raise ConfigError(f"gc_chance must be above 0 and at most 1, not {chance!r}")
+        self._chance = chance
+
+    def __call__(self) -> bool:
+        return random.random() < self._chance  # noqa: S311  # not a secret
+
+
+class Interval:
+    """Collects at most every so many seconds in each process, on a committed request."""
+
+    def __init__(self, every: Duration = 300.0) -> None:
+        self._every = seconds("gc_interval", every)
+        self._last = time.monotonic()
+        self._lock = threading.Lock()
+
+    def __call__(self) -> bool:
+        now = time.monotonic()
+        if now - self._last < self._every or not self._lock.acquire(blocking=False):
+            return False
+        try:
+            due = now - self._last >= self._every
+            if due:
+                self._last = now
+            return due
+        finally:
+            self._lock.release()
+
+
+def never() -> bool:
+    """Never collect: a cron job calls ``gc()``."""
+    return False
+
+
+class Janitor(pykka.ThreadingActor):
+    """Collects, in a thread of its own, the expired sessions of each store it is told."""
+
+    use_daemon_thread = True
+
+    def on_receive(self, message: Any) -> None:
+        """Collect one store. A failure is logged, and the next request tries again."""
+        store, done = message
+        started = time.monotonic()
+        try:
+            number = store.gc()
+        except Exception:
+            logger.exception("Collecting expired sessions failed; it will be tried again.")
+        else:
+            logger.info(
+                "Collected %d expired sessions in %.3f s.", number, time.monotonic() - started
+            )
+        finally:
+            done()
+
+
+class _Office:
+    """The janitor of one process, and whether it is at work."""
+
+    def __init__(self) -> None:
+        self.pid: Final = os.getpid()
+        self.busy = threading.Lock()
+        self.ref: pykka.ActorRef[Janitor] | None = None
+
+    def collect(self, store: SessionStore) -> bool:
+        if not self.busy.acquire(blocking=False):
+            return False
+        try:
+            if self.ref is None or not self.ref.is_alive():
+                self.ref = Janitor.start()
+            self.ref.tell((store, self.busy.release))
+        except BaseException:
+            self.busy.release()
+            raise
+        return True
+
+
+_office = _Office()
+
+
+def collect(store: SessionStore) -> bool:
+    """Have a store collected in the background, and come back at once.
+
+    Gives False, and does nothing, while this process is collecting already.
+    """
+    global _office
+    if _office.pid != os.getpid():
+        _office = _Office()  # threads do not survive a fork
+    return _office.collect(store)
+
+
+def consider(policy: Policy, store: SessionStore) -> None:
+    """Collect if the policy says so. What fails here is logged: the request goes on."""
+    try:
+        if policy():
+            collect(store)
+    except Exception:
+        logger.exception("Expired sessions could not be collected; it will be tried again.")

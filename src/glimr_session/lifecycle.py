@@ -1,0 +1,150 @@
+"""One request: the session is opened when it is used, committed if it changed, closed.
+
+Nothing in here knows a web framework; ``wsgi.py`` and its siblings carry headers in and
+out.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Final
+
+from . import janitor
+from .cookies import SessionCookie
+from .ids import fingerprint, generate_id
+from .payload import StoredSession
+from .session import Session
+from .state import SessionState
+from .store import SessionStore
+
+__all__ = ["Exchange", "Sessions"]
+
+logger = logging.getLogger("glimr_session")
+
+# A session that is only read is pushed on once in a tenth of its lifetime: a tenth is
+# what its expiry may lag behind its last use, and what its readers' writes are saved by.
+_RENEWALS: Final = 10
+
+
+class Sessions:
+    """What the requests of one application have in common.
+
+    ``lifetime`` is the idle timeout in seconds.
+    """
+
+    __slots__ = ("cookie", "lifetime", "policy", "store")
+
+    def __init__(
+        self,
+        store: SessionStore,
+        cookie: SessionCookie,
+        *,
+        lifetime: float,
+        policy: janitor.Policy,
+    ) -> None:
+        self.store = store
+        self.cookie = cookie
+        self.lifetime = lifetime
+        self.policy = policy
+
+
+class Exchange:
+    """One request and its response.
+
+    Call ``commit`` once, before the headers leave, and ``close`` when the body has;
+    after a failure call ``abandon``, which is harmless at any time. The request's
+    ``session`` opens itself when it is used.
+
+    ``cookie_header`` is the value of the Cookie header, "" if there is none.
+    """
+
+    __slots__ = ("_base", "_cookie_header", "_issued", "_sessions", "_wire", "session")
+
+    def __init__(self, sessions: Sessions, cookie_header: str) -> None:
+        self._sessions = sessions
+        self._cookie_header = cookie_header
+        self.session = Session(self._open)
+
+    def _open(self) -> SessionState:
+        sessions = self._sessions
+        received = sessions.cookie.read(self._cookie_header)
+        self._base: StoredSession | None = None
+        if received is not None:
+            self._wire, self._issued = received
+            self._base = sessions.store.open(self._wire)
+        if self._base is None:
+            # An id that the store does not know is never adopted: it may be an
+            # attacker's, who waits for somebody to log in with it.
+            return SessionState.new(generate_id())
+        return SessionState.opened(self._base)
+
+    def commit(self, *, secure: bool) -> str | None:
+        """Write what has changed; give the Set-Cookie header value if one is due.
+
+        ``secure`` is whether the cookie may only travel encrypted. Raises
+        StoreUnavailable or SessionTooLarge, and then nothing has been written.
+        """
+        session = self.session
+        session.seal()
+        if not session.is_open:
+            return None
+        state = session.take_changes()
+        sessions = self._sessions
+        if state.dirty:
+            wire = sessions.store.commit(state.changes)
+            if wire is None:
+                logger.info("Session %s had ended meanwhile.", fingerprint(state.id))
+                return None
+            janitor.consider(sessions.policy, sessions.store)
+            if not wire:
+                return None if self._base is None else sessions.cookie.end(secure=secure)
+            if self._base is not None and wire == self._wire and not self._renewal_due():
+                return None
+        elif self._base is not None and self._renewal_due():
+            renewed = self._renew(state)
+            if renewed is None:
+                return None
+            wire = renewed
+        else:
+            return None
+        return sessions.cookie.set(wire, secure=secure)
+
+    def close(self) -> None:
+        """Write what has changed since the headers left, where that can be, and stop."""
+        session = self.session
+        try:
+            if session.is_open:
+                self._commit_late(session.take_changes())
+        finally:
+            session.stop()
+
+    def abandon(self) -> None:
+        """Stop, and write nothing."""
+        self.session.stop()
+
+    def _renewal_due(self) -> bool:
+        return time.time() - self._issued >= self._sessions.lifetime / _RENEWALS
+
+    def _renew(self, state: SessionState) -> str | None:
+        store = self._sessions.store
+        if not store.server_side:
+            return store.commit(state.changes)
+        return self._wire if store.touch(state.id) else None
+
+    def _commit_late(self, state: SessionState) -> None:
+        changes = state.changes
+        if not changes:
+            return
+        base = changes.base
+        store = self._sessions.store
+        if base is None or not store.server_side:
+            logger.warning(
+                "A session was changed after the headers had left, and the change is lost: "
+                "%s. Change it before the first chunk of the body.",
+                "the browser has no cookie for it" if base is None else "it lives in the cookie",
+            )
+        elif changes.invalidated:
+            store.destroy(base.id)
+        elif store.commit(changes._replace(id=base.id)) is None:
+            logger.info("Session %s had ended meanwhile.", fingerprint(base.id))

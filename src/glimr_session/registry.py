@@ -1,0 +1,94 @@
+"""The configured store of this process, and the reference's functions on it.
+
+Erlang's ``persistent_term`` keeps a term that is written once and read by everybody
+without a copy; here a module's name does. Set it at boot, before the server forks or
+starts its threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ParamSpec
+
+from .store import Data, SessionStore
+from .stores.cookie import cookie_store
+from .stores.disk import disk_store
+
+__all__ = [
+    "configured_store",
+    "cookie_value",
+    "destroy",
+    "gc",
+    "load",
+    "reset",
+    "save",
+    "setup",
+    "start_cookie",
+    "start_disk",
+]
+
+P = ParamSpec("P")
+
+_configured: SessionStore | None = None
+
+
+def setup(store: SessionStore) -> None:
+    """Make this the store of every request of the process, from now on."""
+    if not isinstance(store, SessionStore):
+        raise TypeError(
+            f"setup() takes a SessionStore, not {store!r}; new() makes one from five functions"
+        )
+    global _configured
+    _configured = store
+
+
+def configured_store() -> SessionStore | None:
+    """Give the store that ``setup`` was called with, or None."""
+    return _configured
+
+
+def reset() -> None:
+    """Forget the configured store, as between two tests."""
+    global _configured
+    _configured = None
+
+
+def load(session_id: str) -> tuple[Data, Data]:
+    """Give data and flash of a stored session; both empty without one, or a store."""
+    return ({}, {}) if _configured is None else _configured.load(session_id)
+
+
+def save(session_id: str, data: Data, flash: Data) -> None:
+    """Keep a session under this id; nothing happens without a store."""
+    if _configured is not None:
+        _configured.save(session_id, data, flash)
+
+
+def destroy(session_id: str) -> None:
+    """Remove a stored session at once; nothing happens without a store."""
+    if _configured is not None:
+        _configured.destroy(session_id)
+
+
+def gc() -> int:
+    """Remove what has expired, as a cron job would; give the number removed."""
+    return 0 if _configured is None else _configured.gc()
+
+
+def cookie_value(session_id: str, data: Data, flash: Data) -> str:
+    """Give what goes over the wire, unsigned: the id without a store."""
+    if _configured is None:
+        return session_id
+    return _configured.cookie_value(session_id, data, flash)
+
+
+def _starting(make: Callable[P, SessionStore]) -> Callable[P, None]:
+    def start(*args: P.args, **kwargs: P.kwargs) -> None:
+        setup(make(*args, **kwargs))
+
+    start.__doc__ = f"Set up a :class:`{make.__name__}`; it takes the same arguments."
+    return start
+
+
+start_cookie = _starting(cookie_store)
+start_disk = _starting(disk_store)

@@ -1,0 +1,332 @@
+"""The embedded store: one SQLite database in a directory, through diskcache."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import sqlite3
+import stat
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
+
+import diskcache
+
+from ..errors import ConfigError, StoreUnavailable
+from ..ids import fingerprint, storage_key
+from ..payload import StoredSession, checked_items, decode_stored, encode_stored
+from ..store import DEFAULT_LIFETIME, Data, Duration, SessionStore, seconds
+
+if TYPE_CHECKING:
+    from ..state import Changes
+
+__all__ = ["DiskStore", "disk_store"]
+
+logger = logging.getLogger("glimr_session")
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# Rows outlive their sessions by this many seconds, so that a clock which steps forward
+# and back again has destroyed nothing.
+_GRACE: Final = 3600.0
+
+# What diskcache and the system underneath raise when the store cannot be used.
+_OUTAGES: Final = (sqlite3.Error, diskcache.Timeout, OSError)
+
+
+def _raising(
+    doing: str,
+) -> Callable[[Callable[Concatenate[DiskStore, P], R]], Callable[Concatenate[DiskStore, P], R]]:
+    """Turn what an operation of the store fails with into StoreUnavailable."""
+
+    def decorate(
+        operation: Callable[Concatenate[DiskStore, P], R],
+    ) -> Callable[Concatenate[DiskStore, P], R]:
+        @functools.wraps(operation)
+        def guarded(self: DiskStore, /, *args: P.args, **kwargs: P.kwargs) -> R:
+            try:
+                return operation(self, *args, **kwargs)
+            except _OUTAGES as error:
+                raise self._outage(doing, error) from error
+
+        return guarded
+
+    return decorate
+
+
+class DiskStore(SessionStore):
+    """Keeps sessions in a directory of this machine, for any number of processes.
+
+    ``directory`` is made with mode 0700 if it is missing; its parents must exist or be
+    possible to make. ``lifetime`` is the idle and ``absolute_lifetime`` the absolute
+    timeout, in seconds or as a ``timedelta``; 0 is no absolute timeout. ``timeout`` is
+    how long to wait for another writer before ``StoreUnavailable``, likewise.
+
+    A directory that others can read, that cannot be written or that holds no sessions
+    is a ConfigError here and not an error of the first request. It must be on a local
+    file system: SQLite's locks do not hold on a network one.
+    """
+
+    kind = "disk"
+    atomic = True
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        lifetime: Duration = DEFAULT_LIFETIME,
+        absolute_lifetime: Duration = timedelta(0),
+        timeout: Duration = 5.0,
+    ) -> None:
+        self.lifetime = seconds("lifetime", lifetime)
+        self.absolute_lifetime = seconds("absolute_lifetime", absolute_lifetime, zero=True)
+        self.directory = Path(os.path.expandvars(directory)).expanduser().absolute()
+        self._timeout = seconds("timeout", timeout)
+        self._opening = threading.Lock()
+        _check_directory(self.directory)
+        try:
+            self._cache: Any = _BoundedCache(self.directory, self._timeout)
+        except _OUTAGES as error:
+            raise StoreUnavailable(
+                f"the session store in {self.directory} cannot be opened: {error}. "
+                "If another process holds it, end that; if the file cache.db is damaged, "
+                "move it away (the sessions in it are lost)."
+            ) from error
+        self._pid = os.getpid()
+        self._inherited: list[Any] = []
+        self._cache.close()  # whoever forks from here must not take a connection along
+
+    @_raising("read")
+    def open(self, cookie_value: str) -> StoredSession | None:
+        stored = self._find(self._opened(), cookie_value, time.time())
+        if stored is not None:
+            stored.id = cookie_value
+        return stored
+
+    @_raising("write")
+    def commit(self, changes: Changes) -> str | None:
+        now = time.time()
+        base = changes.base
+        cache = self._opened()
+        if base is None:
+            return self._begin(cache, changes, now)
+        with cache.transact():
+            found = self._find(cache, base.id, now)
+            if found is None:
+                return None
+            if changes.moved or changes.invalidated:
+                cache.delete(storage_key(base.id))
+            if changes.invalidated:
+                return self._begin(cache, changes, now)
+            _merge(found, changes, base.revision)
+            if changes.moved:
+                found.created = now
+            self._set(cache, changes.id, found, now)
+        return changes.id
+
+    @_raising("write")
+    def touch(self, session_id: str) -> bool:
+        now = time.time()
+        cache = self._opened()
+        with cache.transact():
+            found = self._find(cache, session_id, now)
+            if found is None:
+                return False
+            cache.touch(storage_key(session_id), expire=self._expire(found, now))
+        return True
+
+    @_raising("read")
+    def load(self, session_id: str) -> tuple[Data, Data]:
+        found = self._find(self._opened(), session_id, time.time())
+        return ({}, {}) if found is None else (found.data, found.flash)
+
+    @_raising("write")
+    def save(self, session_id: str, data: Data, flash: Data) -> None:
+        now = time.time()
+        cache = self._opened()
+        with cache.transact():
+            found = self._find(cache, session_id, now) or StoredSession(created=now)
+            found.revision += 1
+            found.data = checked_items(data)
+            found.flash = checked_items(flash)
+            found.flashed = dict.fromkeys(found.flash, found.revision)
+            self._set(cache, session_id, found, now)
+
+    @_raising("write")
+    def destroy(self, session_id: str) -> None:
+        self._opened().delete(storage_key(session_id))
+
+    @_raising("write")
+    def gc(self) -> int:
+        cache = self._opened()
+        total = 0
+        # A step of diskcache's ends early among entries of the very same expiry.
+        while number := cache.expire():
+            total += number
+        return total
+
+    def cookie_value(self, session_id: str, data: Data, flash: Data) -> str:
+        return session_id
+
+    def close(self) -> None:
+        """Close the connection of this thread; the next use opens another."""
+        if self._pid == os.getpid():
+            self._cache.close()
+
+    def _opened(self) -> Any:
+        """Give the cache of this process, which after a fork is not its parent's."""
+        if self._pid != os.getpid():
+            with self._opening:
+                if self._pid != os.getpid():
+                    # Kept, for to free the parent's connections would be to close them.
+                    self._inherited.append(self._cache)
+                    self._cache = _BoundedCache(self.directory, self._timeout)
+                    self._pid = os.getpid()
+        return self._cache
+
+    def _find(self, cache: Any, session_id: str, now: float) -> StoredSession | None:
+        value, collected = cache.get(storage_key(session_id), (None, None), expire_time=True)
+        if collected is None or collected - _GRACE <= now:
+            return None
+        stored = decode_stored(value)
+        if stored is None:
+            logger.warning(
+                "The stored session %s is unreadable and counts as absent.",
+                fingerprint(session_id),
+            )
+        return stored
+
+    def _begin(self, cache: Any, changes: Changes, now: float) -> str:
+        data, flash = changes.replay({}, {})
+        if not data and not flash:
+            return ""
+        stored = StoredSession(
+            data=data, flash=flash, created=now, revision=1, flashed=dict.fromkeys(flash, 1)
+        )
+        self._set(cache, changes.id, stored, now)
+        return changes.id
+
+    def _set(self, cache: Any, session_id: str, stored: StoredSession, now: float) -> None:
+        cache.set(storage_key(session_id), encode_stored(stored), expire=self._expire(stored, now))
+
+    def _expire(self, stored: StoredSession, now: float) -> float:
+        """Give the seconds until the session's row may be collected."""
+        left = self.lifetime
+        if self.absolute_lifetime:
+            left = min(left, stored.created + self.absolute_lifetime - now)
+        return left + _GRACE
+
+    def _outage(self, doing: str, error: Exception) -> StoreUnavailable:
+        if isinstance(error, diskcache.Timeout):
+            reason = f"another writer has held it for {self._timeout:g} s"
+        else:
+            reason = str(error)
+            self.close()  # a connection that failed may be stuck in its transaction
+        return StoreUnavailable(
+            f"the session store in {self.directory} could not {doing}: {reason}"
+        )
+
+
+def _merge(found: StoredSession, changes: Changes, revision: int) -> None:
+    """Replay the changes onto a stored session that may have moved on since revision."""
+    shown: Data = {}
+    newer: Data = {}
+    for key, value in found.flash.items():
+        (newer if found.flashed.get(key, 0) > revision else shown)[key] = value
+    found.revision += 1
+    found.data, flash = changes.replay(found.data, shown)
+    found.flash = newer | flash
+    found.flashed = {
+        key: found.revision if key in changes.flash else found.flashed.get(key, 0)
+        for key in found.flash
+    }
+
+
+class _BytesDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
+    """Bytes in, bytes out, all in the database.
+
+    diskcache's own pickles what it does not know and unpickles what it is given
+    (JSONDisk too: CVE-2025-69872), and writes large values to files beside the
+    database, which are lost when a transaction rolls back.
+    """
+
+    def put(self, key: Any) -> Any:
+        return key, True
+
+    def get(self, key: Any, raw: bool) -> bytes:
+        return key if raw and type(key) is bytes else b""
+
+    def store(self, value: Any, read: bool, key: Any = None) -> Any:
+        return 0, diskcache.core.MODE_RAW, None, value
+
+    def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> bytes:
+        return value if mode == diskcache.core.MODE_RAW and type(value) is bytes else b""
+
+    def remove(self, file_path: str) -> None:
+        """Remove nothing: a file name in a row can only have been planted."""
+
+
+class _BoundedCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
+    """A cache that never drops an entry by itself, and waits so long and no longer."""
+
+    def __init__(self, directory: Path, timeout: float) -> None:
+        self._patience = timeout
+        super().__init__(
+            str(directory),
+            timeout=timeout,  # pyright: ignore[reportArgumentType]  # fractions are fine
+            disk=_BytesDisk,
+            # The defaults drop live entries once there is a gigabyte of them.
+            eviction_policy="none",
+            cull_limit=0,
+        )
+
+    @property
+    def _sql_retry(self) -> Callable[..., sqlite3.Cursor]:
+        # diskcache's own, for each of the thirty statements of a set-up, tries for 60 s.
+        return self._retrying
+
+    def _retrying(self, statement: str, *args: Any) -> sqlite3.Cursor:
+        deadline = time.monotonic() + self._patience
+        while True:
+            try:
+                cursor: sqlite3.Cursor = self._sql(statement, *args)
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.001)
+            else:
+                return cursor
+
+
+def _check_directory(directory: Path) -> None:
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        mode = stat.S_IMODE(directory.stat().st_mode)
+    except OSError as error:
+        raise ConfigError(
+            f"directory: {directory} cannot be made: {error.strerror}. Name one that can."
+        ) from error
+    if mode & 0o077:
+        raise ConfigError(
+            f"directory: {directory} is open to others (mode {mode:04o}), and who reads or "
+            f"writes it can read or forge sessions. Run: chmod 700 {directory}"
+        )
+    try:
+        if mode & 0o300 != 0o300:  # root may write all the same, and nobody meant it to
+            raise PermissionError(13, f"mode {mode:04o}")
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"directory: {directory} cannot be written: {error.strerror}. "
+            f"Run: chmod 700 {directory}, or name another one."
+        ) from error
+
+
+disk_store = DiskStore
