@@ -64,7 +64,7 @@ class CallingThreadActor(Actor):
 
     def __init__(self, *_args: Any, **_kwargs: Any) -> None:
         # The fields of pykka.Actor.__init__, each in its cheapest form. With Pykka's
-        # own a start costs 5 us more, half of it for a uuid.UUID (make bench).
+        # own a start and stop take 10 us instead of 6, most of it for uuid.UUID and Event.
         self.actor_urn = _new_urn()
         self.actor_inbox = Mailbox()  # pyright: ignore[reportIncompatibleVariableOverride]
         self.actor_stopped = _StopFlag()

@@ -7,7 +7,7 @@ has been handed out stays what it was.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any, Final, NamedTuple, TypeAlias, TypeGuard
 
 from .payload import Json, StoredSession, checked
@@ -79,12 +79,17 @@ class Changes(NamedTuple):
         )
 
     def replay(
-        self, data: Mapping[str, Json], flash: Mapping[str, Json]
+        self,
+        data: Mapping[str, Json],
+        flash: Mapping[str, Json],
+        *,
+        newer: Container[str] = (),
     ) -> tuple[dict[str, Json], dict[str, Json]]:
         """Repeat the changes on any version of the session; give its data and flash.
 
         On the version the request began with, that is exactly the state it ended with.
-        A value of the flash goes only if it is the one that was shown.
+        Of the flash goes only what was shown: not another value, and not the same one
+        under a key in ``newer``, which has been set anew since.
         """
         result = {} if self.cleared else dict(data)
         for key, edit in self.edits.items():
@@ -100,7 +105,7 @@ class Changes(NamedTuple):
         left = {
             key: value
             for key, value in flash.items()
-            if key not in consumed or consumed[key] != value
+            if key not in consumed or key in newer or consumed[key] != value
         }
         return result, {**left, **self.flash}
 

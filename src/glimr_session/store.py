@@ -5,15 +5,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from datetime import timedelta
-from typing import TYPE_CHECKING, ClassVar, Final, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Final, ParamSpec, TypeAlias, TypeVar
 
-from .errors import ConfigError
+from .errors import ConfigError, StoreUnavailable
 from .payload import Json, StoredSession
 
 if TYPE_CHECKING:
     from .state import Changes
 
 __all__ = ["DEFAULT_LIFETIME", "Data", "Duration", "NoStore", "SessionStore", "new", "seconds"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 Data: TypeAlias = dict[str, Json]
 Duration: TypeAlias = timedelta | float
@@ -141,19 +144,27 @@ class _FunctionStore(SessionStore):
         self._cookie_value = cookie_value
 
     def load(self, session_id: str) -> tuple[Data, Data]:
-        return self._load(session_id)
+        return _reached(self._load, session_id)
 
     def save(self, session_id: str, data: Data, flash: Data) -> None:
-        self._save(session_id, data, flash)
+        _reached(self._save, session_id, data, flash)
 
     def destroy(self, session_id: str) -> None:
-        self._destroy(session_id)
+        _reached(self._destroy, session_id)
 
     def gc(self) -> int:
-        return self._gc() or 0
+        return _reached(self._gc) or 0
 
     def cookie_value(self, session_id: str, data: Data, flash: Data) -> str:
         return self._cookie_value(session_id, data, flash)
+
+
+def _reached(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Call a function of the store; its OSError is an outage (and ConnectionError is one)."""
+    try:
+        return function(*args, **kwargs)
+    except OSError as error:
+        raise StoreUnavailable(f"the session store could not be reached: {error}") from error
 
 
 def new(
@@ -167,8 +178,8 @@ def new(
     """Make a store from five functions; each is the method of that name.
 
     ``load`` must give ``({}, {})`` for what is unknown or expired, and every function
-    must raise when its storage cannot be reached: :class:`StoreUnavailable`, or any
-    other exception. Commits are a load and a save, so of two requests at once the later
+    must raise when its storage cannot be reached: StoreUnavailable, or an OSError, which
+    becomes one. Commits are a load and a save, so of two requests at once the later
     may undo the earlier, and an empty session counts as none.
     """
     return _FunctionStore(load, save, destroy, gc, cookie_value)

@@ -235,13 +235,9 @@ class DiskStore(SessionStore):
 
 def _merge(found: StoredSession, changes: Changes, revision: int) -> None:
     """Replay the changes onto a stored session that may have moved on since revision."""
-    shown: Data = {}
-    newer: Data = {}
-    for key, value in found.flash.items():
-        (newer if found.flashed.get(key, 0) > revision else shown)[key] = value
+    newer = {key for key, set_in in found.flashed.items() if set_in > revision}
+    found.data, found.flash = changes.replay(found.data, found.flash, newer=newer)
     found.revision += 1
-    found.data, flash = changes.replay(found.data, shown)
-    found.flash = newer | flash
     found.flashed = {
         key: found.revision if key in changes.flash else found.flashed.get(key, 0)
         for key in found.flash

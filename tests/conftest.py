@@ -1,0 +1,50 @@
+"""What tests of every room share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, settings
+from pykka import ActorRegistry
+
+import glimr_session
+
+# Examples are drawn anew on each run; a failure prints what repeats it.
+settings.register_profile(
+    "default", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("default")
+
+
+class Clock:
+    """The time of day, moved by the test."""
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """A clock in place of time.time, for this package and for diskcache."""
+    stopped = Clock(float(int(time.time())))
+    monkeypatch.setattr(time, "time", stopped)
+    return stopped
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left() -> Iterator[None]:
+    """No test may leave an actor running or a store configured."""
+    assert ActorRegistry.get_all() == []
+    yield
+    left = ActorRegistry.get_all()
+    ActorRegistry.stop_all(timeout=5)
+    glimr_session.reset()
+    assert left == []

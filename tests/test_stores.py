@@ -1,0 +1,497 @@
+"""The stores: the contract on each of them, and what only one of them has."""
+
+from __future__ import annotations
+
+import base64
+import multiprocessing
+import os
+import pickle
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+
+import diskcache
+import pytest
+
+from glimr_session import (
+    ConfigError,
+    CookieStore,
+    DiskStore,
+    SessionStore,
+    StoredSession,
+    StoreUnavailable,
+    generate_id,
+    new,
+)
+from glimr_session.ids import storage_key
+from glimr_session.payload import encode_stored
+from glimr_session.state import SessionState
+from glimr_session.store import Data
+
+from .conftest import Clock
+from .store_contract import (
+    ABSOLUTE,
+    COLLECTED,
+    LIFETIME,
+    Request,
+    StoreContract,
+    begin,
+    content,
+    flash,
+    increment,
+    put,
+    regenerate,
+    run_all,
+)
+
+
+class TestCookieStore(StoreContract):
+    """The contract on the cookie store."""
+
+    @pytest.fixture
+    def store(self) -> SessionStore:
+        return CookieStore(lifetime=LIFETIME, absolute_lifetime=ABSOLUTE)
+
+    @pytest.fixture
+    def broken(self, store: SessionStore) -> SessionStore:
+        return store
+
+
+class TestDiskStore(StoreContract):
+    """The contract on the disk store."""
+
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Any:
+        store = DiskStore(tmp_path / "sessions", lifetime=LIFETIME, absolute_lifetime=ABSOLUTE)
+        yield store
+        store.close()
+
+    @pytest.fixture
+    def broken(self, store: SessionStore) -> SessionStore:
+        assert isinstance(store, DiskStore)
+        with sqlite3.connect(store.directory / "cache.db") as connection:
+            connection.execute("DROP TABLE Cache")
+        connection.close()
+        return store
+
+
+class InMemory:
+    """Storage for a store from five functions, which can be pulled out."""
+
+    def __init__(self) -> None:
+        self.sessions: dict[str, tuple[Data, Data]] = {}
+        self.down = False
+
+    def _reach(self) -> dict[str, tuple[Data, Data]]:
+        if self.down:
+            raise ConnectionError("the cable is out")
+        return self.sessions
+
+    def load(self, session_id: str) -> tuple[Data, Data]:
+        return self._reach().get(session_id, ({}, {}))
+
+    def save(self, session_id: str, data: Data, flash: Data) -> None:
+        self._reach()[session_id] = (data, flash)
+
+    def destroy(self, session_id: str) -> None:
+        self._reach().pop(session_id, None)
+
+    def gc(self) -> None:
+        self._reach()
+
+    def store(self) -> SessionStore:
+        return new(
+            load=self.load,
+            save=self.save,
+            destroy=self.destroy,
+            gc=self.gc,
+            cookie_value=lambda session_id, data, flash: session_id,
+        )
+
+
+class TestStoreFromFiveFunctions(StoreContract):
+    """The contract on the plain implementations of open, commit and touch."""
+
+    expires = False
+
+    @pytest.fixture
+    def memory(self) -> InMemory:
+        return InMemory()
+
+    @pytest.fixture
+    def store(self, memory: InMemory) -> SessionStore:
+        return memory.store()
+
+    @pytest.fixture
+    def broken(self, store: SessionStore, memory: InMemory) -> SessionStore:
+        memory.down = True
+        return store
+
+
+# The cookie store alone.
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b"", b"{", b"[]", b"null", b"\xff", b"5", b'{"_data":5}', b"[" * 100_000, b"1" * 10_000],
+)
+def test_a_cookie_payload_that_is_no_session_is_absent(payload: bytes) -> None:
+    """Signed by us or not, unreadable is absent; {} is a session that ended long ago."""
+    wire = base64.urlsafe_b64encode(payload).decode()
+    assert CookieStore().open(wire) is None
+    assert CookieStore().open("{}") is None
+
+
+# The disk store alone.
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path / "var" / "sessions"
+
+
+def open_files() -> int:
+    """Count what this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def rows(directory: Path, query: str, *arguments: Any) -> list[Any]:
+    """Ask the database directly."""
+    connection = sqlite3.connect(directory / "cache.db", isolation_level=None)
+    try:
+        return connection.execute(query, arguments).fetchall()
+    finally:
+        connection.close()
+
+
+def test_the_directory_is_made_for_us_alone(directory: Path) -> None:
+    """Mode 0700, its parents too if they are missing."""
+    DiskStore(directory)
+    assert directory.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o750, 0o707, 0o701])
+def test_a_looser_directory_is_refused_at_start(directory: Path, mode: int) -> None:
+    """Who can read it could take sessions over; the message says what to run."""
+    directory.mkdir(parents=True)
+    directory.chmod(mode)
+    with pytest.raises(ConfigError, match=f"mode 0{mode:o}.*chmod 700"):
+        DiskStore(directory)
+
+
+@pytest.mark.parametrize("mode", [0o500, 0o600])
+def test_a_read_only_directory_is_refused_at_start(directory: Path, mode: int) -> None:
+    """Not at the first request."""
+    directory.mkdir(parents=True)
+    directory.chmod(mode)
+    with pytest.raises(ConfigError, match="cannot be written"):
+        DiskStore(directory)
+    directory.chmod(0o700)
+
+
+def test_a_directory_that_cannot_be_made_is_refused_at_start(tmp_path: Path) -> None:
+    """A file is in the way."""
+    (tmp_path / "file").write_text("")
+    for directory in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(ConfigError, match="cannot be made"):
+            DiskStore(directory)
+
+
+def test_a_damaged_database_is_refused_at_start(directory: Path) -> None:
+    """An outage, with advice; the file is left as it is."""
+    directory.mkdir(mode=0o700, parents=True)
+    (directory / "cache.db").write_bytes(b"this is no database " * 1000)
+    with pytest.raises(StoreUnavailable, match="move it away"):
+        DiskStore(directory)
+    assert (directory / "cache.db").read_bytes().startswith(b"this is no database")
+
+
+def test_variables_and_tildes_in_the_path_are_resolved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The directory that is checked is the one that is used."""
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for path in ("$STATE_DIRECTORY/one", "~/two"):
+        store = DiskStore(path)
+        wire = begin(store)
+        assert store.open(wire) is not None
+        assert (tmp_path / path.rpartition("/")[2] / "cache.db").exists()
+        store.close()
+
+
+def test_nothing_is_ever_evicted(directory: Path) -> None:
+    """diskcache's defaults drop live entries past a gigabyte, and cull on each write."""
+    DiskStore(directory)
+    settings = dict(rows(directory, "SELECT key, value FROM Settings"))
+    assert settings["eviction_policy"] == "none"
+    assert settings["cull_limit"] == 0
+
+
+def test_values_stay_in_the_database(directory: Path) -> None:
+    """A megabyte makes no file beside it, which a rolled back transaction would lose."""
+    store = DiskStore(directory)
+    begin(store, put("text", "x" * 1_000_000))
+    assert {path.name for path in directory.rglob("*")} <= {
+        "cache.db", "cache.db-wal", "cache.db-shm",
+    }  # fmt: skip
+    store.close()
+
+
+def test_the_raw_id_is_nowhere_in_the_stored_bytes(directory: Path) -> None:
+    """Who reads the store, or a backup of it, cannot take over a session."""
+    store = DiskStore(directory)
+    wire = begin(store, put("user", "somebody"))
+    moved = Request(store, wire).commit(regenerate, flash("x", "y")) or ""
+    stored = b"".join(path.read_bytes() for path in directory.iterdir())
+    assert b"somebody" in stored
+    for session_id in (wire, moved):
+        assert session_id.encode() not in stored
+        assert bytes.fromhex(session_id) not in stored
+    assert storage_key(moved) in stored
+    store.close()
+
+
+class Planted:
+    """Leaves a file behind when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return (os.mkdir, (str(self.path),))
+
+
+@pytest.mark.parametrize("mode", [1, 2, 3, 4])
+@pytest.mark.parametrize("in_file", [False, True])
+def test_a_planted_pickle_is_never_executed(
+    directory: Path, tmp_path: Path, mode: int, in_file: bool
+) -> None:
+    """As value, in a file beside the database or in it, as key: it is corrupt, no more."""
+    store = DiskStore(directory)
+    wire = begin(store)
+    trap, bait = tmp_path / "executed", pickle.dumps(Planted(tmp_path / "executed"))
+    precious = tmp_path / "precious"
+    precious.write_bytes(bait)
+    rows(
+        directory,
+        "UPDATE Cache SET mode = ?, value = ?, filename = ?",
+        mode, None if in_file else bait, str(precious) if in_file else None,
+    )  # fmt: skip
+    rows(
+        directory,
+        "INSERT INTO Cache (key, raw, expire_time, mode, value) VALUES (?, 0, 1, 4, ?)",
+        bait, bait,
+    )  # fmt: skip
+    assert store.open(wire) is None
+    base = StoredSession(id=wire, data={"a": 1})
+    assert store.commit(put("a", 2)(SessionState.opened(base)).changes) is None
+    store.save(wire, {"a": 3}, {})
+    assert store.load(wire) == ({"a": 3}, {})
+    store.destroy(wire)
+    assert store.gc() == 1
+    assert not trap.exists()
+    assert precious.read_bytes() == bait  # nor is a planted file name deleted
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "value", [b"", b"{", b"[]", b"\xff\xfe", b'{"_data": 5}', b"[" * 100_000, "text", 5, None, 1.5]
+)
+def test_corrupt_bytes_are_a_fresh_session_and_one_log_line(
+    directory: Path, caplog: pytest.LogCaptureFixture, value: object
+) -> None:
+    """The line names the session by a hash, and holds nothing of it."""
+    store = DiskStore(directory)
+    wire = begin(store)
+    rows(directory, "UPDATE Cache SET value = ?", value)
+    assert store.open(wire) is None
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "unreadable" in record.getMessage()
+    assert wire not in caplog.text
+    store.close()
+
+
+def test_expired_sessions_are_collected_an_hour_later_only(directory: Path, clock: Clock) -> None:
+    """A clock that steps forward for a while and back again destroys nothing."""
+    store = DiskStore(directory, lifetime=LIFETIME)
+    wire = begin(store)
+    clock.advance(LIFETIME + 3600 - 1)
+    assert store.open(wire) is None
+    assert store.gc() == 0
+    clock.advance(-(LIFETIME + 3600 - 1))
+    assert store.open(wire) is not None
+    clock.advance(COLLECTED)
+    assert store.gc() == 1
+    store.close()
+
+
+class LockHolder:
+    """Another process that holds the write lock until it is let go."""
+
+    def __init__(self, directory: Path) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._held, self._go = context.Event(), context.Event()
+        self.process = context.Process(
+            target=hold_the_lock, args=(str(directory / "cache.db"), self._held, self._go)
+        )
+        self.process.start()
+        assert self._held.wait(30)
+
+    def let_go(self) -> None:
+        self._go.set()
+        self.process.join(10)
+        assert self.process.exitcode == 0
+        self.process.close()
+
+
+def hold_the_lock(path: str, held: Any, go: Any) -> None:
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("BEGIN IMMEDIATE")
+    held.set()
+    go.wait(30)
+    connection.execute("ROLLBACK")
+    connection.close()
+
+
+def test_a_held_lock_is_an_outage_for_writers_and_none_for_readers(directory: Path) -> None:
+    """StoreUnavailable within the timeout, and all is well when the lock is free."""
+    store = DiskStore(directory, timeout=0.2)
+    wire = begin(store)
+    request = Request(store, wire)
+    holder = LockHolder(directory)
+    started = time.monotonic()
+    for write in (
+        lambda: request.commit(put("b", 2)),
+        lambda: store.touch(wire),
+        lambda: store.destroy(wire),
+        lambda: store.save(wire, {}, {}),
+        store.gc,
+    ):
+        with pytest.raises(StoreUnavailable, match=r"another writer has held it for 0\.2 s"):
+            write()
+    assert time.monotonic() - started < 5 * 0.2 + 5
+    assert content(store, wire) == ({"a": 1}, {})
+    holder.let_go()
+    assert request.commit() == wire
+    assert content(store, wire) == ({"a": 1, "b": 2}, {})
+    store.close()
+
+
+def test_opening_in_a_child_waits_no_longer_than_the_timeout(directory: Path) -> None:
+    """diskcache's own set-up tries for a minute, statement by statement."""
+    DiskStore(directory)
+    holder = LockHolder(directory)
+    started = time.monotonic()
+    with pytest.raises(StoreUnavailable, match="cannot be opened"):
+        DiskStore(directory, timeout=0.2)
+    assert time.monotonic() - started < 5
+    holder.let_go()
+
+
+def test_a_commit_that_fails_half_way_leaves_everything_as_it_was(directory: Path) -> None:
+    """Old absent and new absent is the one thing a move must never leave."""
+    store = DiskStore(directory)
+    wire = begin(store)
+    rows(
+        directory, "CREATE TRIGGER full BEFORE INSERT ON Cache BEGIN SELECT RAISE(ABORT, 'x'); END"
+    )
+    request = Request(store, wire)
+    with pytest.raises(StoreUnavailable):
+        request.commit(regenerate, put("b", 2))
+    assert content(store, wire) == ({"a": 1}, {})
+    assert store.open(request.state.id) is None
+    rows(directory, "DROP TRIGGER full")
+    assert request.commit() == request.state.id
+    assert store.open(wire) is None
+    assert content(store, request.state.id) == ({"a": 1, "b": 2}, {})
+    store.close()
+
+
+def test_an_outage_passes_by_itself(directory: Path) -> None:
+    """When the database is usable again, so is the store, without a restart."""
+    store = DiskStore(directory)
+    wire = begin(store)
+    rows(directory, "ALTER TABLE Cache RENAME TO Elsewhere")
+    with pytest.raises(StoreUnavailable):
+        store.open(wire)
+    rows(directory, "ALTER TABLE Elsewhere RENAME TO Cache")
+    assert content(store, wire) == ({"a": 1}, {})
+    store.close()
+
+
+def test_a_store_holds_no_connection_when_it_has_been_made(directory: Path) -> None:
+    """A server that forks after its start takes none along."""
+    before = open_files()
+    store = DiskStore(directory)
+    assert open_files() == before
+    begin(store)
+    assert open_files() > before
+    store.close()
+    assert open_files() == before
+
+
+def test_two_stores_on_one_directory_see_each_other(directory: Path) -> None:
+    """As two processes do."""
+    one, other = DiskStore(directory), DiskStore(directory)
+    wire = begin(one)
+    assert Request(other, wire).commit(increment("n")) == wire
+    assert content(one, wire) == ({"a": 1, "n": 1}, {})
+    one.close()
+    other.close()
+
+
+def test_what_diskcache_wrote_by_itself_is_not_opened(directory: Path) -> None:
+    """A cache of something else in the same directory is no danger, only unreadable."""
+    store = DiskStore(directory)
+    cache = diskcache.Cache(str(directory))
+    session_id = generate_id()
+    cache.set(storage_key(session_id), {"a": 1})
+    cache.close()
+    assert store.open(session_id) is None
+    store.close()
+
+
+def test_sessions_written_before_flash_was_counted_still_load(directory: Path) -> None:
+    """Fields that are missing have their defaults."""
+    store = DiskStore(directory)
+    wire = begin(store)
+    rows(directory, "UPDATE Cache SET value = ?", b'{"_data":{"a":1},"_flash":{"x":"y"}}')
+    assert content(store, wire) == ({"a": 1}, {"x": "y"})
+    assert Request(store, wire).commit(put("b", 2)) == wire
+    assert content(store, wire) == ({"a": 1, "b": 2}, {})
+    assert encode_stored(StoredSession(data={"a": 1})) == b'{"_data":{"a":1}}'
+    store.close()
+
+
+def test_threads_that_come_and_go_leave_no_connection(directory: Path) -> None:
+    """close() gives back the calling thread's own, and no other's."""
+    store = DiskStore(directory)
+    wire = begin(store)
+    before = open_files()
+    found: list[Any] = []
+
+    def use() -> None:
+        found.append(store.open(wire))
+        store.close()
+
+    for _ in range(20):
+        run_all([use])
+    assert None not in found
+    # SQLite keeps one file of a closed connection to give it to the next.
+    assert open_files() <= before + 1
+    assert store.open(wire) is not None
+    store.close()
+
+
+@pytest.mark.parametrize("bad", [0, -1, float("nan"), float("inf"), "5", None, True])
+@pytest.mark.parametrize("setting", ["lifetime", "timeout", "absolute_lifetime"])
+def test_durations_are_checked_at_start(directory: Path, setting: str, bad: Any) -> None:
+    """Positive and finite; 0 is "none" for the absolute one."""
+    if setting == "absolute_lifetime" and bad == 0 and bad is not True:
+        assert DiskStore(directory, absolute_lifetime=0).absolute_lifetime == 0
+        return
+    with pytest.raises(ConfigError, match=setting):
+        DiskStore(directory, **{setting: bad})
