@@ -52,9 +52,13 @@ class SessionActor(CallingThreadActor):
         super().__init__()
         self._state = initial
 
-    def on_receive(self, message: Any) -> Any:
-        """Move to the next state and give the reply."""
-        if type(message) not in _TRANSITIONS:
-            return super().on_receive(message)
-        self._state, reply = step(self._state, message)
-        return reply
+    # Before Pykka's own messages are looked for, which come once in a request.
+    def _handle_receive(self, message: Any) -> Any:
+        transition = _TRANSITIONS.get(type(message))
+        if transition is not None:
+            self._state, reply = transition(self._state, *message)
+            return reply
+        if type(message) is messages.Finish:
+            self._stop()
+            return self._state
+        return super()._handle_receive(message)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Final
 
 from . import janitor
@@ -52,9 +53,9 @@ class Sessions:
 class Exchange:
     """One request and its response.
 
-    Call ``commit`` once, before the headers leave, and ``close`` when the body has;
-    after a failure call ``abandon``, which is harmless at any time. The request's
-    ``session`` opens itself when it is used.
+    The request's ``session`` opens itself when it is used. If it is open when the
+    headers are about to leave, ``commit`` it; if not, ``seal`` it. ``close`` when the
+    body has left; after a failure call ``abandon``, which is harmless at any time.
 
     ``cookie_header`` is the value of the Cookie header, "" if there is none.
     """
@@ -79,26 +80,25 @@ class Exchange:
             return SessionState.new(generate_id())
         return SessionState.opened(self._base)
 
-    def commit(self, *, secure: bool) -> str | None:
+    def commit(self, *, secure: Callable[[], bool], last: bool = False) -> str | None:
         """Write what has changed; give the Set-Cookie header value if one is due.
 
-        ``secure`` is whether the cookie may only travel encrypted. Raises
-        StoreUnavailable or SessionTooLarge, and then nothing has been written.
+        ``secure`` tells whether the cookie may only travel encrypted; it is asked if
+        there is one to set. ``last`` says that the application has finished, so that the
+        session closes with its commit. Raises StoreUnavailable or SessionTooLarge, and
+        then nothing has been written.
         """
         session = self.session
-        session.seal()
-        if not session.is_open:
-            return None
-        state = session.take_changes()
+        state = session.finish() if last else session.take_changes()
         sessions = self._sessions
-        if state.dirty:
+        if state.changes:
             wire = sessions.store.commit(state.changes)
             if wire is None:
                 logger.info("Session %s had ended meanwhile.", fingerprint(state.id))
                 return None
             janitor.consider(sessions.policy, sessions.store)
             if not wire:
-                return None if self._base is None else sessions.cookie.end(secure=secure)
+                return None if self._base is None else sessions.cookie.end(secure=secure())
             if self._base is not None and wire == self._wire and not self._renewal_due():
                 return None
         elif self._base is not None and self._renewal_due():
@@ -108,7 +108,7 @@ class Exchange:
             wire = renewed
         else:
             return None
-        return sessions.cookie.set(wire, secure=secure)
+        return sessions.cookie.set(wire, secure=secure())
 
     def close(self) -> None:
         """Write what has changed since the headers left, where that can be, and stop."""

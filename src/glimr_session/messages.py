@@ -14,6 +14,7 @@ from .payload import Json
 
 __all__ = [
     "Clear",
+    "Finish",
     "Flash",
     "Forget",
     "Get",
@@ -157,3 +158,7 @@ class Regenerate(NamedTuple):
 
 class TakeChanges(NamedTuple):
     """Ask for everything in order to commit it; later changes count from there."""
+
+
+class Finish(NamedTuple):
+    """Ask for everything in order to commit it, and stop."""

@@ -20,6 +20,7 @@ from .ids import generate_id
 from .mailbox import ActorDeadError
 from .messages import (
     Clear,
+    Finish,
     Flash,
     Forget,
     Get,
@@ -290,7 +291,8 @@ class Session(MutableMapping[str, Json]):
     @property
     def is_open(self) -> bool:
         """Whether it was used, so that there is a state; asking does not open it."""
-        return self._address not in (None, _EMPTY, _CLOSED)
+        address = self._address
+        return address is not None and address is not _EMPTY and address is not _CLOSED
 
     def state(self) -> SessionState:
         """Give everything as it is now: id, data, flash, and the changes made."""
@@ -300,16 +302,27 @@ class Session(MutableMapping[str, Json]):
         """Give the state to be committed; from here on, changes are counted anew."""
         return cast("SessionState", self._ask(TakeChanges()))
 
+    def finish(self) -> SessionState:
+        """Stop, and give the state to be committed: nothing can come after it."""
+        state = cast("SessionState", self._ask(Finish()))
+        self._close()
+        return state
+
     def seal(self) -> None:
         """Refuse ``regenerate`` from now on: the headers are leaving."""
         self._sealed = True
 
     def stop(self) -> None:
         """Stop the actor. Whatever is asked afterwards raises SessionClosed."""
-        with self._lock:
-            address, self._address = self._address, _CLOSED
+        address = self._close()
         if address is not None:
             address.stop()
+
+    def _close(self) -> _Address | None:
+        with self._lock:
+            address, self._address = self._address, _CLOSED
+            self._opener = _refuse  # who opens us has us: end the cycle, or gc must find it
+        return address
 
     def _open(self) -> _Address:
         with self._lock:
@@ -335,6 +348,10 @@ def empty() -> Session:
     session = Session(lambda: _EMPTY.state)
     session._address = _EMPTY
     return session
+
+
+def _refuse() -> NoReturn:
+    raise _too_late()
 
 
 def _too_late() -> SessionClosed:

@@ -75,7 +75,7 @@ class SessionMiddleware:
             if type(body) is list or type(body) is tuple or _is_file(body, environ):
                 # Nothing of the application runs any more, and servers look at the
                 # very object for Content-Length and sendfile.
-                response.send_headers()
+                response.send_headers(last=True)
                 exchange.close()
                 return body
         except BaseException:
@@ -142,22 +142,31 @@ class _Response:
         self.send_headers()
         return self._write(data)
 
-    def send_headers(self) -> None:
+    def send_headers(self, *, last: bool = False) -> None:
         """Commit the session and start the server's response; nothing the second time.
 
-        If the application has not started one, the server is left to complain.
+        ``last`` says that nothing of the application runs any more. If it has not
+        started a response, the server is left to complain.
         """
         if self.sent or self._status is None:
             return
         session = self._exchange.session
+        session.seal()
         self._set_cookie: str | None = None
         self._touched = session.is_open
         if self._touched:
-            self._set_cookie = self._exchange.commit(secure=_only_encrypted(self._environ))
-        else:
-            session.seal()
+            self._set_cookie = self._exchange.commit(secure=self._only_encrypted, last=last)
         self.sent = True
         self._hand_on()
+
+    def _only_encrypted(self) -> bool:
+        """Whether the cookie needs Secure: not for plain HTTP to this very machine."""
+        environ = self._environ
+        if environ.get("wsgi.url_scheme") == "https" or "HTTP_X_FORWARDED_PROTO" in environ:
+            return True
+        host: str = environ.get("HTTP_HOST") or environ.get("SERVER_NAME", "")
+        name = host[: host.find("]") + 1] if host.startswith("[") else host.partition(":")[0]
+        return name.lower() not in _LOOPBACK
 
     def _hand_on(self) -> None:
         headers, exc_info = self._headers, self._exc_info
@@ -217,12 +226,3 @@ class _Body:
 def _is_file(body: object, environ: WSGIEnvironment) -> bool:
     wrapper = environ.get("wsgi.file_wrapper")
     return isinstance(wrapper, type) and isinstance(body, wrapper)
-
-
-def _only_encrypted(environ: WSGIEnvironment) -> bool:
-    """Whether the cookie needs Secure: not for plain HTTP to this very machine."""
-    if environ.get("wsgi.url_scheme") == "https" or "HTTP_X_FORWARDED_PROTO" in environ:
-        return True
-    host: str = environ.get("HTTP_HOST") or environ.get("SERVER_NAME", "")
-    name = host[: host.find("]") + 1] if host.startswith("[") else host.partition(":")[0]
-    return name.lower() not in _LOOPBACK

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Final, NamedTuple, ParamSpec, TypeVar
 
 import diskcache
 
@@ -88,6 +88,7 @@ class DiskStore(SessionStore):
         self.absolute_lifetime = seconds("absolute_lifetime", absolute_lifetime, zero=True)
         self.directory = Path(os.path.expandvars(directory)).expanduser().absolute()
         self._timeout = seconds("timeout", timeout)
+        self._margin = self.lifetime / 10
         self._opening = threading.Lock()
         _check_directory(self.directory)
         try:
@@ -104,9 +105,11 @@ class DiskStore(SessionStore):
 
     @_raising("read")
     def open(self, cookie_value: str) -> StoredSession | None:
-        stored = self._find(self._opened(), cookie_value, time.time())
-        if stored is not None:
-            stored.id = cookie_value
+        found = self._find(self._opened(), cookie_value, time.time())
+        if found is None:
+            return None
+        stored = found.stored
+        stored.id, stored.created, stored.seen = cookie_value, found.created, found.seen
         return stored
 
     @_raising("write")
@@ -114,9 +117,9 @@ class DiskStore(SessionStore):
         now = time.time()
         base = changes.base
         cache = self._opened()
-        if base is None:
-            return self._begin(cache, changes, now)
-        with cache.transact():
+        with cache.transaction():
+            if base is None:
+                return self._begin(cache, changes, now)
             found = self._find(cache, base.id, now)
             if found is None:
                 return None
@@ -124,39 +127,43 @@ class DiskStore(SessionStore):
                 cache.delete(storage_key(base.id))
             if changes.invalidated:
                 return self._begin(cache, changes, now)
-            _merge(found, changes, base.revision)
+            _merge(found.stored, changes, base.revision)
             if changes.moved:
-                found.created = now
-            self._set(cache, changes.id, found, now)
+                self._keep(cache, changes.id, found.stored, now, now)
+            else:
+                self._keep(cache, base.id, found.stored, now, found.created, found.collected)
         return changes.id
 
     @_raising("write")
     def touch(self, session_id: str) -> bool:
         now = time.time()
         cache = self._opened()
-        with cache.transact():
+        with cache.transaction():
             found = self._find(cache, session_id, now)
             if found is None:
                 return False
-            cache.touch(storage_key(session_id), expire=self._expire(found, now))
+            cache.touch_row(storage_key(session_id), now, self._collect(found.created, now))
         return True
 
     @_raising("read")
     def load(self, session_id: str) -> tuple[Data, Data]:
         found = self._find(self._opened(), session_id, time.time())
-        return ({}, {}) if found is None else (found.data, found.flash)
+        return ({}, {}) if found is None else (found.stored.data, found.stored.flash)
 
     @_raising("write")
     def save(self, session_id: str, data: Data, flash: Data) -> None:
         now = time.time()
         cache = self._opened()
-        with cache.transact():
-            found = self._find(cache, session_id, now) or StoredSession(created=now)
-            found.revision += 1
-            found.data = checked_items(data)
-            found.flash = checked_items(flash)
-            found.flashed = dict.fromkeys(found.flash, found.revision)
-            self._set(cache, session_id, found, now)
+        with cache.transaction():
+            found = self._find(cache, session_id, now)
+            revision = 1 if found is None else found.stored.revision + 1
+            stored = StoredSession(
+                data=checked_items(data),
+                flash=checked_items(flash),
+                revision=revision,
+                flashed=dict.fromkeys(flash, revision),
+            )
+            self._keep(cache, session_id, stored, now, now if found is None else found.created)
 
     @_raising("write")
     def destroy(self, session_id: str) -> None:
@@ -190,37 +197,63 @@ class DiskStore(SessionStore):
                     self._pid = os.getpid()
         return self._cache
 
-    def _find(self, cache: Any, session_id: str, now: float) -> StoredSession | None:
-        value, collected = cache.get(storage_key(session_id), (None, None), expire_time=True)
-        if collected is None or collected - _GRACE <= now:
+    def _find(self, cache: Any, session_id: str, now: float) -> _Found | None:
+        row = cache.find(storage_key(session_id))
+        if row is None:
             return None
-        stored = decode_stored(value)
-        if stored is None:
-            logger.warning(
-                "The stored session %s is unreadable and counts as absent.",
-                fingerprint(session_id),
-            )
-        return stored
+        created, seen, collected, mode, value = row
+        if (
+            type(created) is type(seen) is type(collected) is float
+            and mode == _RAW
+            and type(value) is bytes
+        ):
+            if now >= seen + self.lifetime:
+                return None
+            if self.absolute_lifetime and now >= created + self.absolute_lifetime:
+                return None
+            stored = decode_stored(value)
+            if stored is not None:
+                return _Found(stored, created, seen, collected)
+        logger.warning(
+            "The stored session %s is unreadable and counts as absent.", fingerprint(session_id)
+        )
+        return None
 
     def _begin(self, cache: Any, changes: Changes, now: float) -> str:
         data, flash = changes.replay({}, {})
         if not data and not flash:
             return ""
-        stored = StoredSession(
-            data=data, flash=flash, created=now, revision=1, flashed=dict.fromkeys(flash, 1)
-        )
-        self._set(cache, changes.id, stored, now)
+        stored = StoredSession(data=data, flash=flash, revision=1, flashed=dict.fromkeys(flash, 1))
+        self._keep(cache, changes.id, stored, now, now)
         return changes.id
 
-    def _set(self, cache: Any, session_id: str, stored: StoredSession, now: float) -> None:
-        cache.set(storage_key(session_id), encode_stored(stored), expire=self._expire(stored, now))
+    def _keep(
+        self,
+        cache: Any,
+        session_id: str,
+        stored: StoredSession,
+        now: float,
+        created: float,
+        collected: float = 0.0,
+    ) -> None:
+        """Write a session, and the index of what to collect if it has fallen behind.
 
-    def _expire(self, stored: StoredSession, now: float) -> float:
-        """Give the seconds until the session's row may be collected."""
-        left = self.lifetime
+        To move an entry of the index takes longer than all the rest of a commit. So
+        sessions are entered with a margin, and moved when they have used it up.
+        """
+        key, value = storage_key(session_id), encode_stored(stored)
+        due = self._collect(created, now)
+        if due - collected < self._margin:
+            cache.rewrite(key, value, now)
+        else:
+            cache.write(key, value, now, created, due)
+
+    def _collect(self, created: float, now: float) -> float:
+        """Give the time from which a session that is used now may be collected."""
+        ends = now + self.lifetime + self._margin
         if self.absolute_lifetime:
-            left = min(left, stored.created + self.absolute_lifetime - now)
-        return left + _GRACE
+            ends = min(ends, created + self.absolute_lifetime)
+        return ends + _GRACE
 
     def _outage(self, doing: str, error: Exception) -> StoreUnavailable:
         if isinstance(error, diskcache.Timeout):
@@ -233,6 +266,15 @@ class DiskStore(SessionStore):
         )
 
 
+class _Found(NamedTuple):
+    """A row: what is in it, and its times in seconds since the epoch."""
+
+    stored: StoredSession
+    created: float
+    seen: float
+    collected: float
+
+
 def _merge(found: StoredSession, changes: Changes, revision: int) -> None:
     """Replay the changes onto a stored session that may have moved on since revision."""
     newer = {key for key, set_in in found.flashed.items() if set_in > revision}
@@ -242,6 +284,25 @@ def _merge(found: StoredSession, changes: Changes, revision: int) -> None:
         key: found.revision if key in changes.flash else found.flashed.get(key, 0)
         for key in found.flash
     }
+
+
+# diskcache's mode of a value that is in the database as it is: no file, no pickle.
+_RAW: Final = 1
+
+# diskcache's columns, in its own sense: store_time is when the id was made, access_time
+# when the session was last used, expire_time when the row may be collected. Only the last
+# one is in an index.
+_FIND: Final = """
+    SELECT store_time, access_time, expire_time, mode, value FROM Cache WHERE key = ? AND raw = 1
+"""
+_WRITE: Final = """
+    INSERT INTO Cache (key, raw, store_time, access_time, expire_time, mode, value)
+    VALUES (?1, 1, ?2, ?3, ?4, 1, ?5)
+    ON CONFLICT (key, raw) DO UPDATE SET
+        store_time = ?2, access_time = ?3, expire_time = ?4, mode = 1, filename = NULL, value = ?5
+"""
+_REWRITE: Final = "UPDATE Cache SET access_time = ?, value = ? WHERE key = ? AND raw = 1"
+_TOUCH: Final = "UPDATE Cache SET access_time = ?, expire_time = ? WHERE key = ? AND raw = 1"
 
 
 class _BytesDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
@@ -259,10 +320,10 @@ class _BytesDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no type
         return key if raw and type(key) is bytes else b""
 
     def store(self, value: Any, read: bool, key: Any = None) -> Any:
-        return 0, diskcache.core.MODE_RAW, None, value
+        return 0, _RAW, None, value
 
     def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> bytes:
-        return value if mode == diskcache.core.MODE_RAW and type(value) is bytes else b""
+        return value if mode == _RAW and type(value) is bytes else b""
 
     def remove(self, file_path: str) -> None:
         """Remove nothing: a file name in a row can only have been planted."""
@@ -281,6 +342,30 @@ class _BoundedCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no 
             eviction_policy="none",
             cull_limit=0,
         )
+
+    transaction = diskcache.Cache._transact
+    """BEGIN IMMEDIATE, and COMMIT, or ROLLBACK after an exception."""
+
+    # get, set and touch of diskcache, without what sessions have no use for: they take
+    # twice the time, for a nested transaction, files and statistics.
+
+    def find(self, key: bytes) -> Any:
+        """Give created, seen, collected, mode and value of a row, or None."""
+        return self._sql(_FIND, (key,)).fetchone()
+
+    def write(
+        self, key: bytes, value: bytes, seen: float, created: float, collected: float
+    ) -> None:
+        """Insert a row, or replace everything in it."""
+        self._sql(_WRITE, (key, created, seen, collected, value))
+
+    def rewrite(self, key: bytes, value: bytes, seen: float) -> None:
+        """Replace the value of a row."""
+        self._sql(_REWRITE, (seen, value, key))
+
+    def touch_row(self, key: bytes, seen: float, collected: float) -> None:
+        """Push on a row and leave its value alone."""
+        self._sql(_TOUCH, (seen, collected, key))
 
     @property
     def _sql_retry(self) -> Callable[..., sqlite3.Cursor]:
