@@ -522,6 +522,17 @@ def test_actors_that_ask_each_other_in_a_circle_are_told_so(calling: Any) -> Non
     other.stop()
 
 
+def test_who_was_inside_before_is_not_taken_for_who_is_inside_now(calling: Any) -> None:
+    """Another thread may have taken the turn and not yet said that it has."""
+    calling.ask("once")
+    turn = calling.actor_inbox._turn
+    assert turn.acquire(blocking=False)
+    with pytest.raises(pykka.Timeout):
+        calling.ask("twice", timeout=0.01)
+    turn.release()
+    assert calling.ask("thrice") == "got thrice"
+
+
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit, GeneratorExit])
 def test_an_interruption_stops_this_actor_and_goes_on_in_the_caller(
     calling: Any, log: Log, interruption: type[BaseException]
@@ -583,6 +594,8 @@ def test_a_message_that_arrives_while_the_actor_dies_is_refused(calling: Any) ->
     with pytest.raises(ActorDeadError):
         future.get(timeout=5)
     assert inbox.empty()
+    with pytest.raises(IndexError):
+        inbox.get()
 
 
 def test_messages_sent_before_on_start_is_done_wait_for_it() -> None:

@@ -9,6 +9,8 @@ from any thread of the request, opened when it is first used and committed befor
 headers leave. See :class:`Session` for what it can do.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from .config import SessionConfig
 from .errors import ConfigError, SessionClosed, SessionError, SessionTooLarge, StoreUnavailable
 from .forms import flash_errors, flash_old
@@ -29,8 +31,10 @@ from .registry import (
 from .session import Session, empty
 from .store import SessionStore, new
 from .stores.cookie import CookieStore, cookie_store
-from .stores.disk import DiskStore, disk_store
 from .wsgi import SessionMiddleware
+
+if TYPE_CHECKING:
+    from .stores.disk import DiskStore, disk_store
 
 __all__ = [
     "ConfigError",
@@ -66,3 +70,12 @@ __all__ = [
     "start_cookie",
     "start_disk",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the disk store when it is asked for: diskcache loads Django where there is one."""
+    if name in ("DiskStore", "disk_store"):
+        from .stores import disk
+
+        return getattr(disk, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

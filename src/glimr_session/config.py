@@ -12,18 +12,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self, TypeGuard
 
 from .cookies import SessionCookie, Signatures, check_attributes, check_secret_keys
 from .errors import ConfigError
-from .janitor import Interval, Lottery, Policy, never
 from .store import DEFAULT_LIFETIME, Duration, SessionStore, seconds
 from .stores.cookie import cookie_store
-from .stores.disk import disk_store
 
-__all__ = ["SessionConfig"]
+__all__ = ["SessionConfig", "check_chance", "referred"]
 
 _PREFIX: Final = "GLIMR_SESSION_"
+
+_REFERENCE: Final = re.compile(r"\w+(\.\w+)*:\w+")
 
 
 class _Kind(NamedTuple):
@@ -34,7 +34,7 @@ class _Kind(NamedTuple):
     parse: Callable[[str], object] = str
 
 
-def _number(value: object) -> bool:
+def _number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
@@ -123,7 +123,7 @@ class SessionConfig:
     expire_on_close: bool = False
     """Whether the cookie ends with the browser. The lifetimes hold all the same."""
 
-    gc: str | Policy = "lottery"
+    gc: str | Callable[[], bool] = "lottery"
     """"lottery", "interval", "never", "package.module:policy", or a function that is
     called after each request that committed, and says whether to collect."""
 
@@ -167,8 +167,8 @@ class SessionConfig:
                 f"absolute_lifetime ({absolute:g} s) is shorter than lifetime ({idle:g} s), so "
                 "lifetime would mean nothing; make it the longer one, or 0 for none"
             )
-        Lottery(self.gc_chance)
-        Interval(self.gc_interval)
+        seconds("gc_interval", self.gc_interval)
+        check_chance(self.gc_chance)
 
     @classmethod
     def from_toml(
@@ -222,12 +222,14 @@ class SessionConfig:
         if self.store == "cookie":
             return cookie_store(lifetime=self.lifetime, absolute_lifetime=self.absolute_lifetime)
         if self.store == "disk":
+            from .stores.disk import disk_store  # diskcache loads Django where there is one
+
             return disk_store(
                 self.disk_directory,
                 lifetime=self.lifetime,
                 absolute_lifetime=self.absolute_lifetime,
             )
-        factory = _referred("store", self.store)
+        factory = referred("store", self.store)
         store = factory(self) if _takes_an_argument(factory) else factory()
         if not isinstance(store, SessionStore):
             raise ConfigError(
@@ -250,16 +252,6 @@ class SessionConfig:
             max_age=None if self.expire_on_close else self.lifetime_with(store),
         )
 
-    def make_policy(self) -> Policy:
-        """Make what says when to collect."""
-        if not isinstance(self.gc, str):
-            return self.gc
-        if self.gc == "lottery":
-            return Lottery(self.gc_chance)
-        if self.gc == "interval":
-            return Interval(self.gc_interval)
-        return never if self.gc == "never" else _referred("gc", self.gc)
-
     def lifetime_with(self, store: SessionStore) -> float:
         """Give the idle timeout in seconds: the store's own if it has one, else this."""
         return store.lifetime or seconds("lifetime", self.lifetime)
@@ -269,15 +261,28 @@ class SessionConfig:
         return self.cookie_secure if isinstance(self.cookie_secure, bool) else None
 
 
+def check_chance(chance: object) -> None:
+    """Raise ConfigError unless this is a number above 0 and at most 1."""
+    if not _number(chance) or not 0 < chance <= 1:
+        raise ConfigError(f"gc_chance must be above 0 and at most 1, not {chance!r}")
+
+
 def _flattened(mapping: Mapping[str, Any]) -> dict[str, Any]:
     """Give ``[disk] directory`` as ``disk_directory``, and the rest as it is."""
     flat: dict[str, Any] = {}
     for name, value in mapping.items():
-        if isinstance(value, Mapping):
-            flat |= {f"{name}_{key}": item for key, item in value.items()}
+        if isinstance(value, Mapping) and (value or _is_table(name)):
+            settings = {f"{name}_{key}": item for key, item in value.items()}
         else:
-            flat[name] = value
+            settings = {name: value}
+        for twice in settings.keys() & flat.keys():
+            raise ConfigError(f"{twice} is set twice, in a table and outside of it; remove one")
+        flat |= settings
     return flat
+
+
+def _is_table(name: object) -> bool:
+    return any(setting.startswith(f"{name}_") for setting in _KINDS)
 
 
 def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -292,7 +297,7 @@ def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
 def _check(name: str, value: object) -> None:
     kind = _KINDS.get(name)
     if kind is None:
-        near = difflib.get_close_matches(name, _KINDS, n=1)
+        near = difflib.get_close_matches(str(name), _KINDS, n=1)
         guess = f" Did you mean {near[0]}?" if near else ""
         raise ConfigError(f"{name} is no setting.{guess} There are: {', '.join(_KINDS)}.")
     if not kind.fits(value):
@@ -301,19 +306,22 @@ def _check(name: str, value: object) -> None:
 
 
 def _check_choice(name: str, value: object, names: tuple[str, ...], reference: str) -> None:
-    if isinstance(value, str) and value not in names and not re.fullmatch(r"[\w.]+:\w+", value):
+    if isinstance(value, str) and value not in names and not _REFERENCE.fullmatch(value):
         allowed = ", ".join(f'"{item}"' for item in names)
         raise ConfigError(f'{name}: {value!r} is not {allowed} or "{reference}"')
 
 
 def _timedelta(name: str, minutes: float) -> timedelta:
+    if minutes < 0:
+        raise ConfigError(f"{name} must be 0 or more minutes, not {minutes!r}")
     try:
         return timedelta(minutes=minutes)
     except (OverflowError, ValueError):
         raise ConfigError(f"{name}: {minutes!r} is not a number of minutes a clock has") from None
 
 
-def _referred(name: str, reference: str) -> Callable[..., Any]:
+def referred(name: str, reference: str) -> Callable[..., Any]:
+    """Import what ``package.module:name`` names; ConfigError, naming the setting, if it fails."""
     module, _, attribute = reference.partition(":")
     try:
         found = getattr(importlib.import_module(module), attribute)

@@ -7,6 +7,7 @@ import functools
 import hashlib
 import hmac
 import logging
+import math
 import re
 import time
 from collections.abc import Sequence
@@ -44,6 +45,10 @@ class Received(NamedTuple):
 
     value: str
     issued: float
+
+    def __repr__(self) -> str:
+        """Show nothing of the value: it is an id, or a session."""
+        return f"Received({len(self.value)} characters, issued={self.issued})"
 
 
 class Signatures:
@@ -113,7 +118,7 @@ class SessionCookie:
         attributes = functools.partial(
             _attributes, path=path, domain=domain, samesite=samesite, partitioned=partitioned
         )
-        age = None if max_age is None else int(max_age)
+        age = None if max_age is None else math.ceil(max_age)  # 0 would end it at once
         self._set = {secure: attributes(secure=secure, max_age=age) for secure in (True, False)}
         self._end = {secure: attributes(secure=secure, max_age=0) for secure in (True, False)}
 
@@ -236,6 +241,8 @@ def check_secret_keys(secret_keys: Sequence[str]) -> None:
                 f"secret_keys[{number}] has {len(key)} characters, and {_LEAST_KEY} are the "
                 f"least. {_MAKE_A_KEY}"
             )
+        if any("\ud800" <= character <= "\udfff" for character in key):
+            raise ConfigError(f"secret_keys[{number}] is not text in UTF-8. {_MAKE_A_KEY}")
 
 
 _MAKE_A_KEY: Final = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from .session import Session
@@ -46,9 +46,10 @@ def flash_old(session: Session, form: Mapping[str, Any], except_: Collection[str
 
 
 def _listed(messages: object) -> Iterable[object]:
-    if isinstance(messages, str) or not isinstance(messages, Iterable):
-        return () if messages is None else (messages,)
-    return messages
+    # A text that is looked up late has str's methods, __iter__ too, and is no Sequence.
+    if isinstance(messages, Sequence | Iterator) and not isinstance(messages, str):
+        return messages
+    return () if messages is None else (messages,)
 
 
 def _values(form: Mapping[str, Any], field: str) -> Iterable[object]:

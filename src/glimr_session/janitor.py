@@ -12,10 +12,19 @@ from typing import Any, Final, TypeAlias
 
 import pykka
 
-from .errors import ConfigError
+from .config import SessionConfig, check_chance, referred
 from .store import Duration, SessionStore, seconds
 
-__all__ = ["Interval", "Janitor", "Lottery", "Policy", "collect", "consider", "never"]
+__all__ = [
+    "Interval",
+    "Janitor",
+    "Lottery",
+    "Policy",
+    "collect",
+    "consider",
+    "make_policy",
+    "never",
+]
 
 logger = logging.getLogger("glimr_session")
 
@@ -30,8 +39,7 @@ class Lottery:
     """
 
     def __init__(self, chance: float = 0.02) -> None:
-        if isinstance(chance, bool) or not isinstance(chance, int | float) or not 0 < chance <= 1:
-            raise ConfigError(f"gc_chance must be above 0 and at most 1, not {chance!r}")
+        check_chance(chance)
         self._chance = chance
 
     def __call__(self) -> bool:
@@ -50,7 +58,7 @@ class Interval:
         now = time.monotonic()
         if now - self._last < self._every or not self._lock.acquire(blocking=False):
             return False
-        try:
+        try:  # of two requests at once, one collects
             due = now - self._last >= self._every
             if due:
                 self._last = now
@@ -62,6 +70,17 @@ class Interval:
 def never() -> bool:
     """Never collect: a cron job calls ``gc()``."""
     return False
+
+
+def make_policy(config: SessionConfig) -> Policy:
+    """Make what a configuration asks for."""
+    if not isinstance(config.gc, str):
+        return config.gc
+    if config.gc == "lottery":
+        return Lottery(config.gc_chance)
+    if config.gc == "interval":
+        return Interval(config.gc_interval)
+    return never if config.gc == "never" else referred("gc", config.gc)
 
 
 class Janitor(pykka.ThreadingActor):
@@ -90,23 +109,42 @@ class _Office:
 
     def __init__(self) -> None:
         self.pid: Final = os.getpid()
-        self.busy = threading.Lock()
-        self.ref: pykka.ActorRef[Janitor] | None = None
+        self._lock = threading.Lock()
+        self._busy = threading.Lock()
+        self._ref: pykka.ActorRef[Janitor] | None = None
 
     def collect(self, store: SessionStore) -> bool:
-        if not self.busy.acquire(blocking=False):
+        with self._lock:
+            if self._ref is None or not self._ref.is_alive():
+                # Its own lock: a job that the one before left lying is never done.
+                self._busy = threading.Lock()
+                self._ref = Janitor.start()
+            ref, busy = self._ref, self._busy
+        if not busy.acquire(blocking=False):
             return False
         try:
-            if self.ref is None or not self.ref.is_alive():
-                self.ref = Janitor.start()
-            self.ref.tell((store, self.busy.release))
+            ref.tell((store, busy.release))
         except BaseException:
-            self.busy.release()
+            busy.release()
             raise
         return True
 
+    def leave(self) -> None:
+        """Forget the janitor: it is a thread of the parent's, and nobody may wait for it."""
+        if self._ref is not None:
+            pykka.ActorRegistry.unregister(self._ref)
+
 
 _office = _Office()
+
+
+def _leave_in_child() -> None:
+    global _office
+    _office.leave()
+    _office = _Office()
+
+
+os.register_at_fork(after_in_child=_leave_in_child)
 
 
 def collect(store: SessionStore) -> bool:
@@ -114,9 +152,8 @@ def collect(store: SessionStore) -> bool:
 
     Gives False, and does nothing, while this process is collecting already.
     """
-    global _office
-    if _office.pid != os.getpid():
-        _office = _Office()  # threads do not survive a fork
+    if _office.pid != os.getpid():  # uWSGI forks without telling Python
+        _leave_in_child()
     return _office.collect(store)
 
 

@@ -138,13 +138,21 @@ class Exchange:
             return
         base = changes.base
         store = self._sessions.store
-        if base is None or not store.server_side:
-            logger.warning(
-                "A session was changed after the headers had left, and the change is lost: "
-                "%s. Change it before the first chunk of the body.",
-                "the browser has no cookie for it" if base is None else "it lives in the cookie",
-            )
+        if base is None:
+            lost = "the browser has no cookie for it"
+        elif not store.server_side:
+            lost = "it lives in the cookie"
         elif changes.invalidated:
             store.destroy(base.id)
-        elif store.commit(changes._replace(id=base.id)) is None:
-            logger.info("Session %s had ended meanwhile.", fingerprint(base.id))
+            return
+        elif changes.moved:
+            lost = "its new id cannot reach the browser"
+        elif store.commit(changes) is None:
+            lost = "it has ended"
+        else:
+            return
+        logger.warning(
+            "A session was changed after its headers, and the change is lost: %s. "
+            "Change it before the first chunk of the body.",
+            lost,
+        )

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from .ids import fingerprint
 from .payload import Json
 
 __all__ = [
@@ -149,11 +150,19 @@ class Invalidate(NamedTuple):
 
     new_id: str
 
+    def __repr__(self) -> str:
+        """Name the session by the hash of its id."""
+        return f"Invalidate({fingerprint(self.new_id)})"
+
 
 class Regenerate(NamedTuple):
     """Go on under this id."""
 
     new_id: str
+
+    def __repr__(self) -> str:
+        """Name the session by the hash of its id."""
+        return f"Regenerate({fingerprint(self.new_id)})"
 
 
 class TakeChanges(NamedTuple):

@@ -8,6 +8,8 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from .ids import fingerprint
+
 __all__ = [
     "Json",
     "StoredSession",
@@ -21,7 +23,7 @@ __all__ = [
     "encode_stored",
 ]
 
-Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
+Json: TypeAlias = str | int | float | bool | list["Json"] | dict[str, "Json"] | None
 """What a session holds: what JSON gives back exactly as it was put."""
 
 # Decoders count nesting against Python's recursion limit, from whatever depth they are
@@ -53,6 +55,10 @@ class StoredSession(msgspec.Struct, omit_defaults=True, kw_only=True):
     seen: float = 0.0
     revision: int = 0
     flashed: dict[str, int] = msgspec.field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """Name the session by the hash of its id."""
+        return f"<StoredSession {fingerprint(self.id)}: {self.data}, flash {self.flash}>"
 
 
 class _Payload(msgspec.Struct):

@@ -7,12 +7,11 @@ starts its threads.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ParamSpec
+import os
+from typing import Any
 
 from .store import Data, SessionStore
 from .stores.cookie import cookie_store
-from .stores.disk import disk_store
 
 __all__ = [
     "configured_store",
@@ -26,8 +25,6 @@ __all__ = [
     "start_cookie",
     "start_disk",
 ]
-
-P = ParamSpec("P")
 
 _configured: SessionStore | None = None
 
@@ -82,13 +79,13 @@ def cookie_value(session_id: str, data: Data, flash: Data) -> str:
     return _configured.cookie_value(session_id, data, flash)
 
 
-def _starting(make: Callable[P, SessionStore]) -> Callable[P, None]:
-    def start(*args: P.args, **kwargs: P.kwargs) -> None:
-        setup(make(*args, **kwargs))
-
-    start.__doc__ = f"Set up a :class:`{make.__name__}`; it takes the same arguments."
-    return start
+def start_cookie(**options: Any) -> None:
+    """Set up a :class:`CookieStore`; the options are the same."""
+    setup(cookie_store(**options))
 
 
-start_cookie = _starting(cookie_store)
-start_disk = _starting(disk_store)
+def start_disk(directory: str | os.PathLike[str], **options: Any) -> None:
+    """Set up a :class:`DiskStore`; the options are the same."""
+    from .stores.disk import disk_store  # diskcache loads Django where there is one
+
+    setup(disk_store(directory, **options))

@@ -72,7 +72,7 @@ class Session(MutableMapping[str, Json]):
     :class:`~glimr_session.StoreUnavailable`.
     """
 
-    __slots__ = ("_address", "_lock", "_opener", "_sealed")
+    __slots__ = ("_address", "_lock", "_opener", "_sealed", "_used")
 
     def __init__(self, opener: Callable[[], SessionState]) -> None:
         """Make a handle that opens the session when it is first used, and once."""
@@ -80,6 +80,7 @@ class Session(MutableMapping[str, Json]):
         self._address: _Address | None = None
         self._lock = threading.Lock()
         self._sealed = False
+        self._used = False
 
     @classmethod
     def start(
@@ -289,8 +290,13 @@ class Session(MutableMapping[str, Json]):
     # For middlewares and tests.
 
     @property
+    def was_used(self) -> bool:
+        """Whether anything was asked of it, were it in vain: the response depends on it."""
+        return self._used
+
+    @property
     def is_open(self) -> bool:
-        """Whether it was used, so that there is a state; asking does not open it."""
+        """Whether it has been opened and not yet closed; asking does not open it."""
         address = self._address
         return address is not None and address is not _EMPTY and address is not _CLOSED
 
@@ -327,6 +333,7 @@ class Session(MutableMapping[str, Json]):
     def _open(self) -> _Address:
         with self._lock:
             if self._address is None:
+                self._used = True
                 self._address = SessionActor.start(self._opener())
             return self._address
 

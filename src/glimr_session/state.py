@@ -10,15 +10,10 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 from typing import Any, Final, NamedTuple, TypeAlias, TypeGuard
 
+from .ids import fingerprint
 from .payload import Json, StoredSession, checked
 
-__all__ = ["Added", "Assigned", "Changes", "Forgotten", "SessionState"]
-
-
-class Assigned(NamedTuple):
-    """The key was given a value."""
-
-    value: Json
+__all__ = ["Added", "Changes", "Edit", "Forgotten", "SessionState"]
 
 
 class Added(NamedTuple):
@@ -40,7 +35,8 @@ class Forgotten(NamedTuple):
     """The key was removed."""
 
 
-Edit: TypeAlias = Assigned | Added | Forgotten
+Edit: TypeAlias = Json | Added | Forgotten
+"""The last word on a key: the value it was given, what was added to it, or its end."""
 
 _FORGOTTEN: Final = Forgotten()
 _NOTHING: Final[dict[str, Any]] = {}
@@ -62,6 +58,10 @@ class Changes(NamedTuple):
     flash: Mapping[str, Json] = _NOTHING
     consumed: Mapping[str, Json] = _NOTHING
     invalidated: bool = False
+
+    def __repr__(self) -> str:
+        """Name the session by the hash of its id."""
+        return f"Changes{(*self._replace(id=fingerprint(self.id)),)}"
 
     @property
     def moved(self) -> bool:
@@ -93,12 +93,12 @@ class Changes(NamedTuple):
         """
         result = {} if self.cleared else dict(data)
         for key, edit in self.edits.items():
-            if type(edit) is Assigned:
-                result[key] = edit.value
-            elif type(edit) is Added:
+            if isinstance(edit, Added):
                 result[key] = edit.to(result.get(key, 0))
-            else:
+            elif isinstance(edit, Forgotten):
                 result.pop(key, None)
+            else:
+                result[key] = edit
         if self.invalidated:
             return result, dict(self.flash)
         consumed = self.consumed
@@ -128,6 +128,10 @@ class SessionState(NamedTuple):
     loaded_flash: Mapping[str, Json]
     flash: Mapping[str, Json]
     changes: Changes
+
+    def __repr__(self) -> str:
+        """Name the session by the hash of its id."""
+        return f"SessionState{(*self._replace(id=fingerprint(self.id)),)}"
 
     @classmethod
     def new(cls, session_id: str) -> SessionState:
@@ -184,12 +188,11 @@ def get_state(state: SessionState) -> Step:
 
 
 def put(state: SessionState, key: str, value: Json) -> Step:
-    return _edited(state, {**state.data, key: value}, {key: Assigned(value)}), None
+    return _edited(state, {**state.data, key: value}, {key: value}), None
 
 
 def update(state: SessionState, values: Mapping[str, Json]) -> Step:
-    edits = {key: Assigned(value) for key, value in values.items()}
-    return _edited(state, {**state.data, **values}, edits), None
+    return _edited(state, {**state.data, **values}, values), None
 
 
 def set_default(state: SessionState, key: str, value: Json) -> Step:
@@ -223,7 +226,7 @@ def increment(state: SessionState, key: str, by: int | float) -> Step:
     elif before is None and not state.changes.cleared:
         edit = Added(by, current, total)
     else:
-        edit = Assigned(total)  # what it adds to was set in this request
+        edit = total  # what it adds to was set in this request
     return _edited(state, {**state.data, key: total}, {key: edit}), total
 
 

@@ -215,7 +215,10 @@ def seconds(setting: str, duration: Duration, *, zero: bool = False) -> float:
     if isinstance(duration, timedelta):
         value = duration.total_seconds()
     elif isinstance(duration, int | float) and not isinstance(duration, bool):
-        value = float(duration)
+        try:
+            value = float(duration)
+        except OverflowError:
+            value = float("inf")
     else:
         raise ConfigError(
             f"{setting} is a datetime.timedelta or a number of seconds, not {duration!r}"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from .config import SessionConfig
 from .cookies import SessionCookie, Signatures, with_session_headers
-from .janitor import never
+from .janitor import make_policy, never
 from .lifecycle import Exchange, Sessions
 from .registry import configured_store
 from .store import NoStore, SessionStore
@@ -58,18 +59,20 @@ class SessionMiddleware:
         if config is not None and store is None and configured_store() is None:
             self._fallback = config.make_store()
         self._sessions: Sessions | None = None
+        self._binding = threading.Lock()
         current = self._current_store()
         if current is not _FORGETTING:  # setup() may yet be called
-            self._sessions = self._bind(current)
+            self._bind(current)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request."""
         store, sessions = self._current_store(), self._sessions
         if sessions is None or sessions.store is not store:
-            sessions = self._sessions = self._bind(store)
+            sessions = self._bind(store)
         exchange = Exchange(sessions, environ.get("HTTP_COOKIE", ""))
         environ[ENVIRON_KEY] = exchange.session
         response = _Response(exchange, environ, start_response)
+        body: Iterable[bytes] = ()
         try:
             body = self._app(environ, response.start)
             if type(body) is list or type(body) is tuple or _is_file(body, environ):
@@ -80,6 +83,7 @@ class SessionMiddleware:
                 return body
         except BaseException:
             exchange.abandon()
+            _close(body)  # the server will not get it
             raise
         return _Body(body, response, exchange)
 
@@ -90,7 +94,13 @@ class SessionMiddleware:
         return self._fallback if configured is None else configured
 
     def _bind(self, store: SessionStore) -> Sessions:
-        """Make what the requests with this store share."""
+        """Make what the requests with this store share, once."""
+        with self._binding:
+            if self._sessions is None or self._sessions.store is not store:
+                self._sessions = self._make_sessions(store)
+            return self._sessions
+
+    def _make_sessions(self, store: SessionStore) -> Sessions:
         config = self._config
         if store is _FORGETTING:
             logger.warning(
@@ -103,7 +113,7 @@ class SessionMiddleware:
             store,
             config.make_cookie(store),
             lifetime=config.lifetime_with(store),
-            policy=config.make_policy(),
+            policy=make_policy(config),
         )
 
 
@@ -153,8 +163,8 @@ class _Response:
         session = self._exchange.session
         session.seal()
         self._set_cookie: str | None = None
-        self._touched = session.is_open
-        if self._touched:
+        self._touched = session.was_used
+        if session.is_open:
             self._set_cookie = self._exchange.commit(secure=self._only_encrypted, last=last)
         self.sent = True
         self._hand_on()
@@ -213,14 +223,19 @@ class _Body:
 
     def close(self) -> None:
         """Close the application's body first, then the session."""
+        self._exchange.session.seal()  # the client may have left before its headers
         try:
-            close = getattr(self._body, "close", None)
-            if close is not None:
-                close()
+            _close(self._body)
             if not self._failed:
                 self._exchange.close()
         finally:
             self._exchange.abandon()
+
+
+def _close(body: object) -> None:
+    close = getattr(body, "close", None)
+    if close is not None:
+        close()
 
 
 def _is_file(body: object, environ: WSGIEnvironment) -> bool:

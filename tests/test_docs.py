@@ -1,0 +1,105 @@
+"""What the documentation says is what happens."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from glimr_session import Session, SessionConfig
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
+GUIDE = (ROOT / "docs/guide.md").read_text("utf-8")
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def test_the_first_example_works_as_it_stands(tmp_path: Path) -> None:
+    """The two files of the README, served by the command of the README."""
+    (app,) = (block for block in blocks(README, "python") if block.startswith("# app.py"))
+    (settings,) = blocks(README, "toml")
+    (tmp_path / "app.py").write_text(app, "utf-8")
+    (tmp_path / "session.toml").write_text(settings, "utf-8")
+    (command,) = re.findall(r"&& (waitress-serve .*)", README)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    program, *arguments = command.replace("8000", str(port)).split()
+    server = subprocess.Popen(
+        [Path(sys.executable).with_name(program), *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "GLIMR_SESSION_SECRET_KEYS": secrets.token_hex(32)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        cookie = ""
+        for visit in (1, 2, 3):
+            body, cookie = fetch(f"http://127.0.0.1:{port}/", cookie)
+            assert body == f"Visit {visit}\n"
+    finally:
+        server.terminate()
+        server.communicate(timeout=10)
+
+
+def fetch(url: str, cookie: str) -> tuple[str, str]:
+    """Give the body and the cookie to send next, waiting for the server to come up."""
+    request = urllib.request.Request(url, headers={"Cookie": cookie} if cookie else {})
+    deadline = time.monotonic() + 15
+    while True:
+        try:
+            with urllib.request.urlopen(request, timeout=5) as response:
+                new = response.headers.get("Set-Cookie", cookie)
+                return response.read().decode(), new.partition(";")[0]
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+
+
+def test_every_setting_is_in_the_guide() -> None:
+    """And nothing is in its table that is no setting."""
+    table = GUIDE.partition("## Settings")[2].partition("## Stores")[0]
+    names = {
+        name
+        for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
+        for name in re.findall(r"`([^`]+)`", row)
+    }
+    names = {name.replace("[disk] ", "disk_") for name in names}
+    assert names == {field.name for field in fields(SessionConfig)}
+
+
+def test_every_verb_is_in_the_guide() -> None:
+    """A verb that nobody can find might as well not be there."""
+    inherited = {"items", "keys", "values", "pop", "popitem"}
+    plumbing = {"start", "state", "stop", "seal", "take_changes", "is_open", "error", "old"}
+    plumbing |= {"finish", "was_used"}
+    verbs = {name for name in dir(Session) if not name.startswith("_")} - inherited - plumbing
+    assert {verb for verb in verbs if not re.search(rf"\b{verb}\b", GUIDE)} == set()
+
+
+@pytest.mark.parametrize("path", ["README.md", "CONTRIBUTING.md", "docs/guide.md"])
+def test_links_lead_somewhere(path: str) -> None:
+    """To files that exist, and to headings of the page."""
+    text = (ROOT / path).read_text("utf-8")
+    headings = {
+        "#" + re.sub(r"[^\w -]", "", line).strip().lower().replace(" ", "-")
+        for line in re.findall(r"^#+ (.*)", text, re.MULTILINE)
+    }
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+        if target.startswith("#"):
+            assert target in headings
+        elif not target.startswith("https://"):
+            assert (ROOT / path).parent.joinpath(target).exists(), target
