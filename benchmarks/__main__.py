@@ -20,7 +20,7 @@ _CASES: Final[tuple[Callable[[Path], Iterator[Case]], ...]] = (
     disk.cases,
 )
 
-_ROUNDS: Final = 300
+_ROUNDS: Final = 150
 _QUICK_ROUNDS: Final = 40
 
 

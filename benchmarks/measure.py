@@ -36,9 +36,10 @@ class Clock(Enum):
         return self.value[1]
 
 
-# Milliseconds: long enough for the clock and the loop not to show, short enough for a
-# disturbance to hit the arms of a round alike, or one round of many.
-BATCH: Final = 3.0
+# Milliseconds: long enough for the clock, the loop and the cold caches that the collector
+# and the arm before leave behind not to show, short enough for a disturbance to hit the
+# arms of a round alike, or one round of many.
+BATCH: Final = 10.0
 
 _WARM_UP: Final = 3  # rounds
 

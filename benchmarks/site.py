@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, MutableMapping, Sequence
-from itertools import cycle
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from itertools import chain, cycle, repeat
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from .case import require_equal
 from .measure import Arm
@@ -19,7 +19,20 @@ from .sample import SAMPLE
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-__all__ = ["PAGES", "VISITORS", "Answer", "Page", "bare_site", "fill", "prove", "site", "visiting"]
+__all__ = [
+    "PAGES",
+    "VISITORS",
+    "Answer",
+    "Page",
+    "bare_site",
+    "fill",
+    "in_turn",
+    "prove",
+    "site",
+    "visiting",
+]
+
+T = TypeVar("T")
 
 VISITORS: Final = 3_000
 """How many sessions there are. They come in turns, so that every request brings another
@@ -142,9 +155,16 @@ def _serve(application: WSGIApplication, path: str, cookie: str) -> Answer:
     return Answer(started[0], started[1], content)
 
 
-def visiting(application: WSGIApplication, path: str, cookies: Sequence[str]) -> Arm:
-    """Make an arm that asks for a page, each time with the next of the cookies."""
-    turns = cycle(cookies)
+def in_turn(things: Sequence[T], in_a_row: int = 1) -> Iterator[T]:
+    """Give one thing after the other, each so many times, for ever."""
+    return chain.from_iterable(repeat(thing, in_a_row) for thing in cycle(things))
+
+
+def visiting(
+    application: WSGIApplication, path: str, cookies: Sequence[str], in_a_row: int = 1
+) -> Arm:
+    """Make an arm that asks for a page, with each cookie so many times before the next."""
+    turns = in_turn(cookies, in_a_row)
 
     def visit() -> Answer:
         return _serve(application, path, next(turns))

@@ -262,6 +262,7 @@ HOUSE = [
     "registry",
     "stores.cookie",
     "stores.disk",
+    "stores.database",
     "store",
     "cookies",
     "state",
@@ -273,7 +274,7 @@ HOUSE = [
 HOMES = {
     "pykka": {"mailbox", "janitor"},
     "itsdangerous": {"cookies"},
-    "diskcache": {"stores.disk"},
+    "diskcache": {"stores.database"},
     "msgspec": {"payload"},
 }
 

@@ -362,6 +362,7 @@ def test_a_held_lock_is_an_outage_for_writers_and_none_for_readers(directory: Pa
     store = DiskStore(directory, timeout=0.2)
     wire = begin(store)
     request = Request(store, wire)
+    rows(directory, "INSERT INTO Cache (key, raw, expire_time) VALUES ('old', 1, 1.0)")
     holder = LockHolder(directory)
     started = time.monotonic()
     for write in (

@@ -27,14 +27,6 @@ logger = logging.getLogger("pykka")
 
 A = TypeVar("A", bound="CallingThreadActor")
 
-# A thread that forks while another one holds this lock of Pykka's would leave it
-# locked in the child for ever, and every actor started there would hang.
-os.register_at_fork(
-    before=ActorRegistry._actor_refs_lock.acquire,
-    after_in_parent=ActorRegistry._actor_refs_lock.release,
-    after_in_child=ActorRegistry._actor_refs_lock.release,
-)
-
 
 class CallingThreadActor(Actor):
     """An actor whose messages are handled by the threads that send them.
@@ -93,8 +85,10 @@ class CallingThreadActor(Actor):
 
     def _stop(self) -> None:
         with ActorRegistry._actor_refs_lock:
-            if self._actor_ref in ActorRegistry._actor_refs:
+            try:  # noqa: SIM105  # a context manager takes longer than this
                 ActorRegistry._actor_refs.remove(self._actor_ref)
+            except ValueError:
+                pass
         self.actor_inbox.end()
         self.actor_stopped.set()
         logger.debug("Stopped %s", self)
@@ -378,3 +372,18 @@ def _refuse(envelope: Envelope[Any]) -> None:
 
 def _fail(reply_to: Future[Any], reason: str) -> None:
     reply_to.set_exception((ActorDeadError, ActorDeadError(reason), None))
+
+
+def _after_fork_in_child() -> None:
+    _StopFlag._changed = threading.Condition()
+    _StopFlag._waiters = 0  # they were threads of the parent
+    ActorRegistry._actor_refs_lock.release()
+
+
+# A lock that another thread holds at a fork would be locked in the child for ever, and
+# every actor that is started or stopped there would hang.
+os.register_at_fork(
+    before=ActorRegistry._actor_refs_lock.acquire,
+    after_in_parent=ActorRegistry._actor_refs_lock.release,
+    after_in_child=_after_fork_in_child,
+)

@@ -41,9 +41,10 @@ class StoredSession(msgspec.Struct, omit_defaults=True, kw_only=True):
 
     ``data`` and ``flash`` are the two halves of the payload. ``id`` is the session's
     id; a store that keeps sessions under a hash of it leaves it out of what it writes.
-    ``created`` is when the id was made and ``seen`` when it was last used, both in
-    seconds since the epoch. ``revision`` counts commits, and ``flashed`` tells in which
-    of them each flash value was set.
+    ``created`` is when the id was made, ``seen`` when it was last used and ``collected``
+    when the store may remove it, all in seconds since the epoch. ``revision`` counts
+    commits, and ``flashed`` tells in which of them each flash value was set. What a
+    store does not need it leaves at the default.
     """
 
     # Any, for Json refers to itself and msgspec cannot follow it; what JSON decodes to
@@ -53,6 +54,7 @@ class StoredSession(msgspec.Struct, omit_defaults=True, kw_only=True):
     id: str = ""
     created: float = 0.0
     seen: float = 0.0
+    collected: float = 0.0
     revision: int = 0
     flashed: dict[str, int] = msgspec.field(default_factory=dict)
 

@@ -320,9 +320,10 @@ class Session(MutableMapping[str, Json]):
 
     def stop(self) -> None:
         """Stop the actor. Whatever is asked afterwards raises SessionClosed."""
-        address = self._close()
-        if address is not None:
-            address.stop()
+        if self._address is not _CLOSED:
+            address = self._close()
+            if address is not None:
+                address.stop()
 
     def _close(self) -> _Address | None:
         with self._lock:

@@ -123,7 +123,7 @@ class SessionStore(ABC):
         return True
 
     def close(self) -> None:  # noqa: B027  # most have nothing to give back
-        """Give back what this thread holds of the store: connections, files."""
+        """Give back what is open and not in use; the next use opens it again."""
 
 
 class _FunctionStore(SessionStore):

@@ -66,9 +66,11 @@ class SessionMiddleware:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request."""
-        store, sessions = self._current_store(), self._sessions
-        if sessions is None or sessions.store is not store:
-            sessions = self._bind(store)
+        sessions = self._sessions
+        if sessions is None or (
+            self._store is None and sessions.store is not self._current_store()
+        ):
+            sessions = self._bind(self._current_store())
         exchange = Exchange(sessions, environ.get("HTTP_COOKIE", ""))
         environ[ENVIRON_KEY] = exchange.session
         response = _Response(exchange, environ, start_response)

@@ -1,0 +1,315 @@
+"""The disk store's rows: one diskcache database for all threads and processes.
+
+diskcache makes the file, its tables and its settings. What a request needs of it is a
+handful of statements, and connections that are lent: its own are one for each thread,
+open until the thread ends, and are carried across forks, where SQLite forbids it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import diskcache
+
+__all__ = ["OUTAGES", "Connection", "Database", "Row", "is_locked"]
+
+logger = logging.getLogger("glimr_session")
+
+OUTAGES: Final = (sqlite3.Error, OSError)
+"""What an operation raises when the database cannot be used."""
+
+# diskcache's columns, in its own sense: store_time is when the id was made, access_time
+# when the session was last used, access_count counts commits, and expire_time is when
+# the row may be collected. Of these, only expire_time is in an index, and to move an
+# entry of that takes as long as the rest of a commit together.
+_FIND: Final = """
+    SELECT store_time, access_time, access_count, expire_time, mode, value
+    FROM Cache WHERE key = ? AND raw = 1
+"""
+_WRITE: Final = """
+    INSERT INTO Cache (key, raw, store_time, access_time, access_count, expire_time, mode, value)
+    VALUES (?1, 1, ?2, ?3, ?4, ?5, 1, ?6)
+    ON CONFLICT (key, raw) DO UPDATE SET store_time = ?2, access_time = ?3, access_count = ?4,
+        expire_time = ?5, mode = 1, filename = NULL, value = ?6
+"""
+_SWAP: Final = """
+    UPDATE Cache SET access_time = ?3, access_count = ?2 + 1, value = ?4
+    WHERE key = ?1 AND raw = 1 AND access_count = ?2 AND access_time > ?5 AND store_time > ?6
+"""
+_TOUCH: Final = "UPDATE Cache SET access_time = ?, expire_time = ? WHERE key = ? AND raw = 1"
+_DELETE: Final = "DELETE FROM Cache WHERE key = ? AND raw = 1"
+_COLLECTABLE: Final = "SELECT 1 FROM Cache WHERE expire_time < ? LIMIT 1"
+_COLLECT: Final = """
+    DELETE FROM Cache WHERE rowid IN
+    (SELECT rowid FROM Cache WHERE expire_time < ? ORDER BY expire_time LIMIT 100)
+"""
+
+# The settings of diskcache that each connection has to be told; the others are in the file.
+_OF_CONNECTIONS: Final = {"sqlite_cache_size", "sqlite_mmap_size", "sqlite_synchronous"}
+
+# diskcache's mode of a value that is in the database as it is: no file, no pickle.
+_RAW: Final = 1
+
+
+class Row(NamedTuple):
+    """A session as it is stored. Times are seconds since the epoch."""
+
+    created: float
+    seen: float
+    revision: int
+    collected: float
+    value: bytes
+
+
+class Connection(sqlite3.Connection):
+    """A connection, and what a store says on it."""
+
+    def find(self, key: bytes) -> Row | bytes | None:
+        """Give a row, None if there is none, or b"" if it is none of ours."""
+        row = self.execute(_FIND, (key,)).fetchone()
+        if row is None:
+            return None
+        created, seen, revision, collected, mode, value = row
+        if (
+            type(created) is type(seen) is type(collected) is float
+            and type(revision) is int
+            and mode == _RAW
+            and type(value) is bytes
+        ):
+            return Row(created, seen, revision, collected, value)
+        return b""
+
+    def write(self, key: bytes, row: Row) -> None:
+        """Insert a row, or replace everything in it."""
+        created, seen, revision, collected, value = row
+        self.execute(_WRITE, (key, created, seen, revision, collected, value))
+
+    def swap(
+        self, key: bytes, revision: int, value: bytes, now: float, *, seen: float, created: float
+    ) -> bool:
+        """Replace the value of a row if it is at this revision still: compare and swap.
+
+        It must have been used after ``seen`` and made after ``created``, or has expired.
+        """
+        return self.execute(_SWAP, (key, revision, now, value, seen, created)).rowcount == 1
+
+    def renew(self, key: bytes, now: float, collected: float) -> None:
+        """Push a row on and leave its value alone."""
+        self.execute(_TOUCH, (now, collected, key))
+
+    def remove(self, key: bytes) -> None:
+        """Delete a row, there or not."""
+        self.execute(_DELETE, (key,))
+
+    def collect(self, now: float) -> int:
+        """Delete up to a hundred of the rows that may be collected; give their number.
+
+        If there are none, which is nearly always, the write lock is not asked for.
+        """
+        if self.execute(_COLLECTABLE, (now,)).fetchone() is None:
+            return 0
+        return self.execute(_COLLECT, (now,)).rowcount
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Take the write lock, and COMMIT, or ROLLBACK after an exception."""
+        self.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self.execute("ROLLBACK")
+            raise
+        self.execute("COMMIT")
+
+
+class Database(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
+    """A diskcache that drops nothing by itself, waits so long and no longer, and lends.
+
+    A connection that was borrowed is given back, or dropped if something failed on it.
+    """
+
+    def __init__(self, directory: Path, timeout: float) -> None:
+        self._patience = timeout
+        self._idle: deque[Connection] = deque()
+        self._open: set[Connection] = set()
+        self._gate = threading.Lock()  # for opening a connection; held while forking
+        self._forking = False
+        self._pid = os.getpid()
+        super().__init__(
+            str(directory),
+            timeout=timeout,  # pyright: ignore[reportArgumentType]  # fractions are fine
+            disk=_BytesDisk,
+            # The defaults drop live entries once there is a gigabyte of them.
+            eviction_policy="none",
+            cull_limit=0,
+        )
+        self.close()
+        _databases.add(self)
+
+    def borrow(self) -> Connection:
+        """Lend a connection: the one that was used last, or a new one."""
+        if self._pid != os.getpid():
+            self._leave_to_parent()
+        try:
+            return self._idle.pop()
+        except IndexError:
+            with self._gate:
+                connection = self._connect()
+                self._open.add(connection)
+                return connection
+
+    def give_back(self, connection: Connection) -> None:
+        """Take back what was lent."""
+        if self._forking:
+            self.drop(connection)
+        else:
+            self._idle.append(connection)
+
+    def drop(self, connection: Connection) -> None:
+        """Close what was lent: if it failed, it may be stuck in its transaction."""
+        connection.close()
+        self._open.discard(connection)  # closed, and not before: a fork waits for it
+
+    def close_idle(self) -> None:
+        """Close every connection that is not lent."""
+        while True:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                return
+            self.drop(connection)
+
+    @property
+    def _con(self) -> Connection:
+        """The connection that diskcache itself works on while it makes the database."""
+        if not hasattr(self._local, "con"):
+            self._local.con = self._connect()
+        connection: Connection = self._local.con
+        return connection
+
+    def _connect(self) -> Connection:
+        """Open a connection, set up as diskcache's own are."""
+        connection = sqlite3.connect(
+            os.path.join(self.directory, diskcache.core.DBNAME),  # noqa: PTH118  # as there
+            timeout=self.timeout,
+            isolation_level=None,
+            check_same_thread=False,  # it is lent to one thread after the other
+            factory=Connection,
+        )
+        try:
+            settings = connection.execute("SELECT key, value FROM Settings").fetchall()
+        except sqlite3.OperationalError:
+            return connection  # the database is being made
+        try:
+            for key, value in settings:
+                if key in _OF_CONNECTIONS:
+                    connection.execute(f"PRAGMA {key.removeprefix('sqlite_')} = {int(value)}")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    @property
+    def _sql_retry(self) -> Callable[..., sqlite3.Cursor]:
+        # diskcache's own, for each of the thirty statements of a set-up, tries for 60 s.
+        return self._retrying
+
+    def _retrying(self, statement: str, *args: Any) -> sqlite3.Cursor:
+        deadline = time.monotonic() + self._patience
+        while True:
+            try:
+                return self._con.execute(statement, *args)
+            except sqlite3.OperationalError as error:
+                if not is_locked(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.001)
+
+    # SQLite keeps book of its locks by process, and a child's copy of the book is wrong:
+    # a new connection would take part in locks that only the parent holds. So no
+    # connection may be open at a fork. ("How To Corrupt An SQLite Database File", 2.6.)
+
+    def before_fork(self) -> None:
+        """Close all connections, those that are lent as soon as they come back."""
+        self._gate.acquire()
+        self._forking = True
+        deadline = time.monotonic() + self._patience
+        self.close_idle()
+        while self._open and time.monotonic() < deadline:
+            time.sleep(0.0005)
+            self.close_idle()
+        if self._open:
+            logger.warning(
+                "The process forks while the session store is in use; the child may not see "
+                "the locks of its parent. Fork before the first request."
+            )
+
+    def after_fork(self) -> None:
+        """Open connections again when they are needed."""
+        self._forking = False
+        self._gate.release()
+
+    def _leave_to_parent(self) -> None:
+        """Begin anew in a child that was forked without Python's knowing (by uWSGI)."""
+        _inherited.append(self._idle)  # to free the connections would be to close them
+        self._idle = deque()
+        self._open = set()
+        self._gate = threading.Lock()
+        self._pid = os.getpid()
+
+
+class _BytesDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
+    """Bytes in, bytes out, all in the database.
+
+    diskcache's own pickles what it does not know and unpickles what it is given
+    (JSONDisk too: CVE-2025-69872), and writes large values to files beside the
+    database, which are lost when a transaction rolls back.
+    """
+
+    def put(self, key: Any) -> Any:
+        return key, True
+
+    def get(self, key: Any, raw: bool) -> bytes:
+        return key if raw and type(key) is bytes else b""
+
+    def store(self, value: Any, read: bool, key: Any = None) -> Any:
+        return 0, _RAW, None, value
+
+    def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> bytes:
+        return value if mode == _RAW and type(value) is bytes else b""
+
+    def remove(self, file_path: str) -> None:
+        """Remove nothing: a file name in a row can only have been planted."""
+
+
+def is_locked(error: Exception) -> bool:
+    """Whether another writer held the database for longer than the timeout."""
+    return isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
+
+
+_databases: Final[weakref.WeakSet[Database]] = weakref.WeakSet()
+_inherited: Final[list[deque[Connection]]] = []
+_forking: Final[list[Database]] = []
+
+
+def _before_fork() -> None:
+    for database in list(_databases):
+        database.before_fork()
+        _forking.append(database)
+
+
+def _after_fork() -> None:
+    while _forking:
+        _forking.pop().after_fork()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
