@@ -23,7 +23,11 @@ def storage_key(session_id: str) -> bytes:
     Whoever reads the store finds no id to put into a cookie. Ids are random, so a
     plain hash is as good as a slow one.
     """
-    return hashlib.sha256(session_id.encode("utf-8", "surrogatepass")).digest()
+    try:
+        encoded = session_id.encode()
+    except UnicodeEncodeError:  # no id of ours, and so of no session
+        encoded = session_id.encode("utf-8", "surrogatepass")
+    return hashlib.sha256(encoded).digest()
 
 
 def fingerprint(session_id: str) -> str:

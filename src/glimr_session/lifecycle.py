@@ -34,7 +34,7 @@ class Sessions:
     ``lifetime`` is the idle timeout in seconds.
     """
 
-    __slots__ = ("cookie", "lifetime", "policy", "store")
+    __slots__ = ("cookie", "policy", "renewal", "store")
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Sessions:
     ) -> None:
         self.store = store
         self.cookie = cookie
-        self.lifetime = lifetime
+        self.renewal = lifetime / _RENEWALS
         self.policy = policy
 
 
@@ -124,7 +124,7 @@ class Exchange:
         self.session.stop()
 
     def _renewal_due(self) -> bool:
-        return time.time() - self._issued >= self._sessions.lifetime / _RENEWALS
+        return time.time() - self._issued >= self._sessions.renewal
 
     def _renew(self, state: SessionState) -> str | None:
         store = self._sessions.store

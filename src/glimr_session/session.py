@@ -54,6 +54,15 @@ ASK_TIMEOUT: Final = 5.0
 
 _MISSING: Final = object()
 
+# Messages without fields are made once.
+_CLEAR: Final = Clear()
+_FINISH: Final = Finish()
+_GET_ALL: Final = GetAll()
+_GET_ID: Final = GetId()
+_GET_STATE: Final = GetState()
+_REFLASH: Final = Reflash()
+_TAKE_CHANGES: Final = TakeChanges()
+
 
 class Session(MutableMapping[str, Json]):
     """The session of one request: a mapping, and the verbs of the reference.
@@ -116,13 +125,13 @@ class Session(MutableMapping[str, Json]):
 
     def all(self) -> dict[str, Json]:
         """Give a snapshot of all data; changing it changes nothing."""
-        data: Mapping[str, Json] = self._ask(GetAll())
+        data: Mapping[str, Json] = self._ask(_GET_ALL)
         return {key: copied(value) for key, value in data.items()}
 
     @property
     def id(self) -> str:
         """The id: 64 hex digits, or "" of an empty handle. Log its hash, never itself."""
-        return cast("str", self._ask(GetId()))
+        return cast("str", self._ask(_GET_ID))
 
     # Writes.
 
@@ -136,7 +145,7 @@ class Session(MutableMapping[str, Json]):
 
     def clear(self) -> None:
         """Remove all data; the id and the flash stay."""
-        self._tell(Clear())
+        self._tell(_CLEAR)
 
     def increment(self, key: str, by: int | float = 1) -> int | float:
         """Add to a number and give the new one; a missing key counts as 0.
@@ -200,7 +209,7 @@ class Session(MutableMapping[str, Json]):
 
     def reflash(self) -> None:
         """Leave all flash that this request was shown for one more request."""
-        self._tell(Reflash())
+        self._tell(_REFLASH)
 
     # Whose session it is.
 
@@ -241,10 +250,10 @@ class Session(MutableMapping[str, Json]):
         return type(key) is str and self.has(key)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._ask(GetAll()))
+        return iter(self._ask(_GET_ALL))
 
     def __len__(self) -> int:
-        return len(self._ask(GetAll()))
+        return len(self._ask(_GET_ALL))
 
     def items(self) -> ItemsView[str, Json]:
         """Give the items of a snapshot."""
@@ -302,15 +311,15 @@ class Session(MutableMapping[str, Json]):
 
     def state(self) -> SessionState:
         """Give everything as it is now: id, data, flash, and the changes made."""
-        return cast("SessionState", self._ask(GetState()))
+        return cast("SessionState", self._ask(_GET_STATE))
 
     def take_changes(self) -> SessionState:
         """Give the state to be committed; from here on, changes are counted anew."""
-        return cast("SessionState", self._ask(TakeChanges()))
+        return cast("SessionState", self._ask(_TAKE_CHANGES))
 
     def finish(self) -> SessionState:
         """Stop, and give the state to be committed: nothing can come after it."""
-        state = cast("SessionState", self._ask(Finish()))
+        state = cast("SessionState", self._ask(_FINISH))
         self._close()
         return state
 

@@ -33,7 +33,10 @@ OUTAGES: Final = (sqlite3.Error, OSError)
 # the row may be collected. Of these, only expire_time is in an index, and to move an
 # entry of that takes as long as the rest of a commit together.
 _FIND: Final = """
-    SELECT store_time, access_time, access_count, expire_time, mode, value
+    SELECT store_time, access_time, access_count, expire_time, value,
+        mode = 1 AND typeof(value) = 'blob' AND typeof(access_count) = 'integer'
+        AND typeof(store_time) = 'real' AND typeof(access_time) = 'real'
+        AND typeof(expire_time) = 'real'
     FROM Cache WHERE key = ? AND raw = 1
 """
 _WRITE: Final = """
@@ -74,20 +77,10 @@ class Row(NamedTuple):
 class Connection(sqlite3.Connection):
     """A connection, and what a store says on it."""
 
-    def find(self, key: bytes) -> Row | bytes | None:
-        """Give a row, None if there is none, or b"" if it is none of ours."""
-        row = self.execute(_FIND, (key,)).fetchone()
-        if row is None:
-            return None
-        created, seen, revision, collected, mode, value = row
-        if (
-            type(created) is type(seen) is type(collected) is float
-            and type(revision) is int
-            and mode == _RAW
-            and type(value) is bytes
-        ):
-            return Row(created, seen, revision, collected, value)
-        return b""
+    def find(self, key: bytes) -> tuple[Any, ...] | None:
+        """Give the fields of a Row, and whether it is one that ``write`` has written."""
+        found: tuple[Any, ...] | None = self.execute(_FIND, (key,)).fetchone()
+        return found
 
     def write(self, key: bytes, row: Row) -> None:
         """Insert a row, or replace everything in it."""

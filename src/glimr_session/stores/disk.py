@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import os
 import stat
 import tempfile
@@ -191,15 +192,17 @@ class DiskStore(SessionStore):
         row = connection.find(key)
         if row is None:
             return None
-        stored = decode_stored(row.value) if isinstance(row, Row) else None
-        if not isinstance(row, Row) or stored is None:
+        created, seen, revision, collected, value, ours = row
+        stored = decode_stored(value) if ours else None
+        if stored is None:
             logger.warning(
                 "The stored session %s is unreadable and counts as absent.", key.hex()[:8]
             )
             return None
-        if now >= row.seen + self.lifetime or now >= self._end(row.created):
+        if now >= seen + self.lifetime or now >= self._end(created):
             return None
-        stored.created, stored.seen, stored.revision, stored.collected, _ = row
+        stored.created, stored.seen = created, seen
+        stored.revision, stored.collected = revision, collected
         return stored
 
     def _swap(
@@ -240,7 +243,7 @@ class DiskStore(SessionStore):
 
     def _end(self, created: float) -> float:
         """Give the time of the absolute timeout."""
-        return created + self.absolute_lifetime if self.absolute_lifetime else float("inf")
+        return created + self.absolute_lifetime if self.absolute_lifetime else math.inf
 
     def _collect(self, created: float, now: float) -> float:
         """Give the time from which a session that is used now may be collected.
