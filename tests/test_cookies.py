@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import string
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+import itsdangerous
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -662,3 +664,15 @@ def test_the_list_of_the_application_is_never_changed(
     assert changed is not headers
     assert headers == before
     assert with_session_headers(tuple(headers), set_cookie) == changed
+
+
+def test_signatures_are_those_of_itsdangerous() -> None:
+    """What is done once here, and anew there, comes to the same bytes."""
+    keys = ["an old key of more than 32 characters", "a new key of more than 32 characters"]
+    theirs = itsdangerous.Signer(
+        keys, salt="salt", key_derivation="hmac", digest_method=hashlib.sha256
+    )
+    ours = Signatures(list(reversed(keys)), "salt")
+    signed = ours.sign("value")
+    assert theirs.unsign(signed).startswith(b"value.")
+    assert ours.unsign(theirs.sign("value.19d3f1a8c00").decode()) == ("value", 0x19D3F1A8C00 / 1000)

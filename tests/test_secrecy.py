@@ -98,8 +98,10 @@ def secrets(caplog: pytest.LogCaptureFixture) -> Iterator[Secrets]:
     secrets = Secrets()
     with caplog.at_level(logging.DEBUG):
         yield secrets
+        for name in ("glimr_session", "pykka"):  # both are heard at this level
+            assert logging.getLogger(name).isEnabledFor(logging.DEBUG)
+            assert logging.getLogger(name).propagate
     records = caplog.get_records("call")
-    assert {record.name for record in records} >= {"pykka"}  # it logs each actor
     for record in records:
         secrets.shown.append(logging.Formatter().format(record))
         # What structured logs send: the arguments, and the exception by itself.

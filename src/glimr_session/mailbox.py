@@ -49,6 +49,7 @@ class CallingThreadActor(Actor):
       belongs to that thread.
     - An actor that asks itself, directly or through another actor, and waits would
       wait for ever. It gets a ``RuntimeError`` at once.
+    - Pykka's lines for the debug log about actors that start and stop are left out.
     - KeyboardInterrupt, SystemExit and other exceptions that are no ``Exception``
       stop this actor and go on in the thread that was handling. Pykka's threads
       stop every actor of the process instead, for want of a caller to tell.
