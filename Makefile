@@ -13,7 +13,7 @@ help: ## List the targets
 demo: .venv/demo ## Serve the sign-up site on http://127.0.0.1:8000 (PORT=8765 for another port)
 	PORT=$(PORT) $(BIN)/python examples/signup/serve.py
 
-test: .venv/lint ## Run the tests
+test: .venv/test ## Run the tests
 	$(BIN)/python -m pytest
 
 lint: .venv/lint ## Check style and formatting

@@ -365,7 +365,8 @@ def test_ctrl_c_ends_the_site_cleanly() -> None:
 def test_make_demo_serves_this_site_on_the_port_asked_for() -> None:
     """``PORT=8765 make demo`` runs the script that is tested here, on that port."""
     done = subprocess.run(
-        [program("make"), "--dry-run", "demo"],
+        # MAKEFLAGS: these tests may themselves have been started by make.
+        [program("make"), "--dry-run", "--no-print-directory", "demo", "MAKEFLAGS="],
         cwd=EXAMPLES.parent,
         env=environment(PORT="8765"),
         capture_output=True,
