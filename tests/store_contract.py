@@ -202,6 +202,24 @@ class StoreContract:
         clock.advance(1)
         assert store.open(wire) is None
 
+    def test_a_slow_request_does_not_outlive_the_session(
+        self, store: SessionStore, clock: Clock
+    ) -> None:
+        """What was opened in time and is committed too late finds it gone."""
+        if not self.expires or not store.server_side:
+            assert store.lifetime == 0 or store.largest is not None
+            return
+        for step, times in ((LIFETIME, 1), (LIFETIME - 1, int(ABSOLUTE // LIFETIME) + 1)):
+            wire = begin(store)
+            begun = clock.now
+            for _ in range(times - 1):
+                clock.advance(min(step, begun + ABSOLUTE - 1 - clock.now))
+                Request(store, wire).commit(put("a", clock.now))
+            request = Request(store, wire)
+            clock.advance(step)
+            assert request.commit(put("late", 1)) is None
+            assert store.open(wire) is None
+
     def test_a_new_id_has_an_absolute_lifetime_of_its_own(
         self, store: SessionStore, clock: Clock
     ) -> None:

@@ -8,6 +8,7 @@ what is tested, and pytest's own should not be forked.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import json
 import os
@@ -270,6 +271,33 @@ def a_store_in_use(directory: Path) -> None:
 def test_a_store_in_use_at_the_fork_works_in_the_child(tmp_path: Path) -> None:
     """A transaction that another thread has open at the fork locks no child out for ever."""
     run(a_store_in_use, tmp_path)
+
+
+def a_fork_that_python_does_not_see(directory: Path) -> None:
+    used = Site(directory)
+    used.begin()
+    (inherited,) = used.store._database._idle
+    pid = ctypes.CDLL(None).fork()  # as uWSGI does: no hook of Python's runs
+    if pid == 0:
+        signal.alarm(PATIENCE // 3)
+        failed = 1
+        try:
+            used.count(3)
+            assert inherited not in used.store._database._idle
+            inherited.execute("SELECT 1")  # it is open still: to close it would be to use it
+            failed = 0
+        except BaseException:  # noqa: BLE001  # the parent is told by the exit code
+            traceback.print_exc()
+        finally:
+            os._exit(failed)
+    used.count(2)
+    reap([pid])
+    assert used.counted() == 5
+
+
+def test_a_child_of_which_python_knows_nothing_opens_its_own(tmp_path: Path) -> None:
+    """The process id tells; what was inherited is neither used nor closed."""
+    run(a_fork_that_python_does_not_see, tmp_path)
 
 
 def a_busy_janitor(directory: Path) -> None:
