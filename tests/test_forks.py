@@ -273,6 +273,43 @@ def test_a_store_in_use_at_the_fork_works_in_the_child(tmp_path: Path) -> None:
     run(a_store_in_use, tmp_path)
 
 
+def threads_that_fork(directory: Path) -> None:
+    used = Site(directory)
+    used.begin()
+    done = threading.Event()
+    failed: list[BaseException] = []
+
+    def use() -> None:
+        while not done.is_set():
+            used.count(1)
+
+    def look() -> None:
+        assert not used.store._database._open
+
+    def fork_often() -> None:
+        try:
+            for _ in range(25):
+                reap([fork(look)])
+        except BaseException as error:  # noqa: BLE001  # raised below
+            failed.append(error)
+
+    users = [threading.Thread(target=use) for _ in range(3)]
+    forkers = [threading.Thread(target=fork_often) for _ in range(4)]
+    for thread in users + forkers:
+        thread.start()
+    for thread in forkers:
+        thread.join()
+    done.set()
+    for thread in users:
+        thread.join()
+    assert failed == []
+
+
+def test_no_connection_is_open_at_a_fork_whoever_forks_beside_it(tmp_path: Path) -> None:
+    """Threads that fork at the same time wait for each other."""
+    run(threads_that_fork, tmp_path)
+
+
 def a_fork_that_python_does_not_see(directory: Path) -> None:
     used = Site(directory)
     used.begin()

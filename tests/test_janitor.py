@@ -26,6 +26,7 @@ from glimr_session import (
     SessionConfig,
     SessionMiddleware,
     SessionStore,
+    new,
 )
 from glimr_session.janitor import Interval, Janitor, Lottery, collect, consider, never
 
@@ -527,3 +528,25 @@ def test_only_committed_requests_ask_the_policy(store: Rubbish) -> None:
     for path in ("/write", "/read", "/untouched", "/write"):
         browser.request(app, extra={"PATH_INFO": path}).begin().finish()
     assert asked == ["/write", "/write"]
+
+
+def test_a_store_that_exits_stops_no_other_actor(caplog: pytest.LogCaptureFixture) -> None:
+    """Pykka would stop every actor of the process, the sessions of running requests too."""
+
+    def leave() -> int:
+        raise SystemExit
+
+    session = Session.start("0" * 64, {"a": 1})
+    store = new(
+        load=lambda session_id: ({}, {}),
+        save=lambda session_id, data, flash: None,
+        destroy=lambda session_id: None,
+        gc=leave,
+        cookie_value=lambda session_id, data, flash: session_id,
+    )
+    assert collect(store)
+    (ref,) = ActorRegistry.get_by_class(Janitor)
+    ref.stop(timeout=5)
+    assert "Collecting expired sessions failed" in caplog.text
+    assert session.get("a") == 1
+    session.stop()

@@ -553,6 +553,22 @@ def test_an_interruption_stops_this_actor_and_goes_on_in_the_caller(
     assert not other.is_alive()
 
 
+def test_an_interrupted_on_stop_runs_once() -> None:
+    """The interruption goes on in the caller, and the actor is gone."""
+    stops: list[int] = []
+
+    class Interrupted(CallingThreadActor):
+        def on_stop(self) -> None:
+            stops.append(1)
+            raise KeyboardInterrupt
+
+    ref = Interrupted.start()
+    with pytest.raises(KeyboardInterrupt):
+        ref.stop()
+    assert stops == [1]
+    assert not ref.is_alive()
+
+
 def test_an_interruption_leaves_nobody_waiting(calling: Any) -> None:
     """Asks that wait behind it, or are interrupted themselves, get ActorDeadError."""
 

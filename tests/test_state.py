@@ -216,6 +216,17 @@ def test_take_changes_counts_from_there() -> None:
     assert late.changes.base.id == BASE.id
 
 
+def test_take_changes_keeps_when_the_id_was_made() -> None:
+    """The absolute timeout of a session in a cookie counts from there; a new id's does not."""
+    base = StoredSession(id=BASE.id, data={"a": 1}, created=1_000.0)
+    current, _ = state.take_changes(put("b", 2)(SessionState.opened(base)))
+    assert current.changes.base is not None
+    assert current.changes.base.created == 1_000.0
+    moved, _ = state.take_changes(state.regenerate(current, "2" * 64)[0])
+    assert moved.changes.base is not None
+    assert moved.changes.base.created == 0.0
+
+
 def test_changes_are_true_when_there_is_something_to_commit() -> None:
     """A new id alone is something, for a session that is stored under another."""
     assert not Changes(None, "1")

@@ -498,3 +498,67 @@ def test_durations_are_checked_at_start(directory: Path, setting: str, bad: Any)
         return
     with pytest.raises(ConfigError, match=setting):
         DiskStore(directory, **{setting: bad})
+
+
+@pytest.mark.parametrize("used", ["written", "read"])
+def test_sessions_that_outlived_an_earlier_lifetime_are_not_collected(
+    directory: Path, clock: Clock, used: str
+) -> None:
+    """When it was last used counts, and today's lifetime; not the one it was stored with."""
+    before = DiskStore(directory, lifetime=LIFETIME, absolute_lifetime=2 * LIFETIME)
+    wire, ended = begin(before), begin(before)
+    before.close()
+    store = DiskStore(directory, lifetime=100 * LIFETIME)
+    clock.advance(LIFETIME / 2)
+    if used == "written":
+        assert Request(store, wire).commit(put("b", 2)) == wire
+    clock.advance(COLLECTED + 10 * LIFETIME)
+    assert store.gc() == 0
+    assert store.open(wire) is not None
+    assert store.open(ended) is not None
+    clock.advance(100 * LIFETIME + 3600)
+    assert store.gc() == 2
+    store.close()
+
+
+def test_a_session_that_was_saved_anew_is_not_mistaken_for_the_old_one(
+    directory: Path, clock: Clock
+) -> None:
+    """The same id at the same revision, and another session: the request is merged into it."""
+    store = DiskStore(directory)
+    session_id = generate_id()
+    store.save(session_id, {"n": 0}, {})
+    slow = Request(store, session_id)
+    store.destroy(session_id)
+    clock.advance(1)
+    store.save(session_id, {"n": 1, "kept": True}, {})
+    assert slow.commit(put("b", 1)) == session_id
+    assert content(store, session_id) == ({"n": 1, "kept": True, "b": 1}, {})
+    store.close()
+
+
+def test_a_full_disk_is_called_that_and_passes_by_itself(directory: Path) -> None:
+    """What was acknowledged stays readable; when there is room, all is well."""
+    store = DiskStore(directory)
+    wire = begin(store)
+    connection = store._database.borrow()
+    connection.execute("PRAGMA max_page_count = 20")  # SQLite's own SQLITE_FULL
+    store._database.give_back(connection)
+    large = put("text", "x" * 1_000_000)
+    with pytest.raises(StoreUnavailable, match="full"):
+        Request(store, wire).commit(large, regenerate)
+    assert content(store, wire) == ({"a": 1}, {})
+    assert Request(store, wire).commit(large) == wire
+    store.close()
+
+
+def test_a_store_that_is_freed_closes_its_connections(directory: Path) -> None:
+    """Nobody has to close a store, and no warning says that somebody should have."""
+    gc.collect()
+    before = open_files()
+    store = DiskStore(directory)
+    begin(store)
+    assert open_files() > before
+    del store
+    gc.collect()
+    assert open_files() == before

@@ -507,6 +507,22 @@ def test_start_response_twice_fails(wrap: Wrap, disk: DiskStore) -> None:
 
 
 @pytest.mark.parametrize("lazily", [False, True], ids=["list", "generator"])
+def test_a_response_that_never_begins_changes_nothing(
+    lazily: bool, wrap: Wrap, disk: DiskStore
+) -> None:
+    """The server answers with an error, and the session is as it was."""
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        session_of(environ)["basket"] = 2
+        return (chunk for chunk in [b"answer"]) if lazily else [b"answer"]
+
+    browser = browser_with(disk, basket=1)
+    with pytest.raises(AssertionError, match="start_response"):
+        browser.request(wrap(app, disk)).begin().finish()
+    assert data_of(browser, disk) == {"basket": 1}
+
+
+@pytest.mark.parametrize("lazily", [False, True], ids=["list", "generator"])
 def test_exc_info_replaces_headers_that_have_not_left(
     lazily: bool, wrap: Wrap, store: SessionStore
 ) -> None:

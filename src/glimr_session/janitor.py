@@ -94,7 +94,7 @@ class Janitor(pykka.ThreadingActor):
         started = time.monotonic()
         try:
             number = store.gc()
-        except Exception:
+        except BaseException:  # Pykka would stop every actor of the process for some of them
             logger.exception("Collecting expired sessions failed; it will be tried again.")
         else:
             logger.info(

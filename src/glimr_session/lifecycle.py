@@ -86,7 +86,8 @@ class Exchange:
         ``secure`` tells whether the cookie may only travel encrypted; it is asked if
         there is one to set. ``last`` says that the application has finished, so that the
         session closes with its commit. Raises StoreUnavailable or SessionTooLarge, and
-        then nothing has been written.
+        then nothing has been written (but for a store from five functions whose
+        ``cookie_value`` is more than an id: it has saved before it is too large).
         """
         session = self.session
         state = session.finish() if last else session.take_changes()

@@ -47,8 +47,8 @@ class CallingThreadActor(Actor):
     - ``on_start`` runs inside ``start()``, ``on_stop`` and ``on_failure`` in
       whichever thread handled the last message; thread-local data of a handler
       belongs to that thread.
-    - An actor that asks itself, directly or through another actor, and waits would
-      wait for ever. It gets a ``RuntimeError`` at once.
+    - An actor that asks itself and waits would wait for ever. Where one thread does it
+      all, directly or through other actors, it gets a ``RuntimeError`` at once.
     - Pykka's lines for the debug log about actors that start and stop are left out.
     - KeyboardInterrupt, SystemExit and other exceptions that are no ``Exception``
       stop this actor and go on in the thread that was handling. Pykka's threads
@@ -116,6 +116,10 @@ class CallingThreadActor(Actor):
         self.actor_inbox.end()
         super()._handle_failure(exception_type, exception_value, traceback)
 
+    def _interrupted(self) -> None:
+        if not self.actor_stopped.is_set():  # else it was on_stop that was interrupted
+            self._stop()
+
     def _answer(self, message: Any) -> Any:
         """Handle a message whose sender is waiting for the answer in this thread."""
         try:
@@ -124,7 +128,7 @@ class CallingThreadActor(Actor):
             logger.info("Exception returned from %s to caller:", self, exc_info=True)
             raise
         except BaseException:
-            self._stop()
+            self._interrupted()
             raise
 
     def _handle(self, message: Any, reply_to: Future[Any] | None) -> None:
@@ -142,7 +146,7 @@ class CallingThreadActor(Actor):
             except Exception:  # noqa: BLE001  # it is logged there
                 self._handle_failure(*sys.exc_info())
         except BaseException:
-            self._stop()
+            self._interrupted()
             if reply_to is not None:
                 _fail(reply_to, f"{self} was interrupted in the message")
             raise

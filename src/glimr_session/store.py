@@ -179,8 +179,9 @@ def new(
 
     ``load`` must give ``({}, {})`` for what is unknown or expired, and every function
     must raise when its storage cannot be reached: StoreUnavailable, or an OSError, which
-    becomes one. Commits are a load and a save, so of two requests at once the later
-    may undo the earlier, and an empty session counts as none.
+    becomes one. Commits and renewals are a load and a save, so of two requests at once
+    the later may undo the earlier, a logout included; an empty session counts as none.
+    Where that is not good enough, subclass SessionStore.
     """
     return _FunctionStore(load, save, destroy, gc, cookie_value)
 

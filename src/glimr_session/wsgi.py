@@ -81,13 +81,13 @@ class SessionMiddleware:
                 # Nothing of the application runs any more, and servers look at the
                 # very object for Content-Length and sendfile.
                 response.send_headers(last=True)
-                exchange.close()
+                response.close()
                 return body
         except BaseException:
             exchange.abandon()
             _close(body)  # the server will not get it
             raise
-        return _Body(body, response, exchange)
+        return _Body(body, response)
 
     def _current_store(self) -> SessionStore:
         if self._store is not None:
@@ -171,6 +171,21 @@ class _Response:
         self.sent = True
         self._hand_on()
 
+    def close(self) -> None:
+        """Close the session; what was done to it in a response that never began is dropped."""
+        if self._status is None:
+            self._exchange.abandon()
+        else:
+            self._exchange.close()
+
+    def abandon(self) -> None:
+        """Drop what was done to the session since its last commit."""
+        self._exchange.abandon()
+
+    def seal(self) -> None:
+        """Refuse what needs headers from now on: the client may have left before them."""
+        self._exchange.session.seal()
+
     def _only_encrypted(self) -> bool:
         """Whether the cookie needs Secure: not for plain HTTP to this very machine."""
         environ = self._environ
@@ -197,13 +212,12 @@ class _Response:
 class _Body:
     """The chunks of an application that are still to be made."""
 
-    __slots__ = ("_body", "_chunks", "_exchange", "_failed", "_response")
+    __slots__ = ("_body", "_chunks", "_failed", "_response")
 
-    def __init__(self, body: Iterable[bytes], response: _Response, exchange: Exchange) -> None:
+    def __init__(self, body: Iterable[bytes], response: _Response) -> None:
         self._body = body
         self._chunks: Iterator[bytes] | None = None
         self._response = response
-        self._exchange = exchange
         self._failed = False
 
     def __iter__(self) -> Iterator[bytes]:
@@ -225,13 +239,13 @@ class _Body:
 
     def close(self) -> None:
         """Close the application's body first, then the session."""
-        self._exchange.session.seal()  # the client may have left before its headers
+        self._response.seal()
         try:
             _close(self._body)
             if not self._failed:
-                self._exchange.close()
+                self._response.close()
         finally:
-            self._exchange.abandon()
+            self._response.abandon()
 
 
 def _close(body: object) -> None:

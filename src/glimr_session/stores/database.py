@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, NoReturn
 
 import diskcache
 
@@ -47,21 +47,25 @@ _WRITE: Final = """
 """
 _SWAP: Final = """
     UPDATE Cache SET access_time = ?3, access_count = ?2 + 1, value = ?4
-    WHERE key = ?1 AND raw = 1 AND access_count = ?2 AND access_time > ?5 AND store_time > ?6
+    WHERE key = ?1 AND raw = 1 AND access_count = ?2 AND store_time = ?5 AND access_time > ?6
 """
 _TOUCH: Final = "UPDATE Cache SET access_time = ?, expire_time = ? WHERE key = ? AND raw = 1"
 _DELETE: Final = "DELETE FROM Cache WHERE key = ? AND raw = 1"
 _COLLECTABLE: Final = "SELECT 1 FROM Cache WHERE expire_time < ? LIMIT 1"
+# A row's expire_time was computed with the lifetimes of that day; today's have a say too.
+# A planted row without times has none.
 _COLLECT: Final = """
     DELETE FROM Cache WHERE rowid IN
-    (SELECT rowid FROM Cache WHERE expire_time < ? ORDER BY expire_time LIMIT 100)
+    (SELECT rowid FROM Cache WHERE expire_time < ?1 ORDER BY expire_time LIMIT 100)
+    AND coalesce(min(access_time + ?2, store_time + ?3), 0) < ?1
+"""
+_PUSH_ON: Final = """
+    UPDATE Cache SET expire_time = min(access_time + ?2, store_time + ?3) WHERE rowid IN
+    (SELECT rowid FROM Cache WHERE expire_time < ?1 ORDER BY expire_time LIMIT 100)
 """
 
 # The settings of diskcache that each connection has to be told; the others are in the file.
 _OF_CONNECTIONS: Final = {"sqlite_cache_size", "sqlite_mmap_size", "sqlite_synchronous"}
-
-# diskcache's mode of a value that is in the database as it is: no file, no pickle.
-_RAW: Final = 1
 
 
 class Row(NamedTuple):
@@ -88,13 +92,14 @@ class Connection(sqlite3.Connection):
         self.execute(_WRITE, (key, created, seen, revision, collected, value))
 
     def swap(
-        self, key: bytes, revision: int, value: bytes, now: float, *, seen: float, created: float
+        self, key: bytes, revision: int, value: bytes, now: float, *, created: float, seen: float
     ) -> bool:
         """Replace the value of a row if it is at this revision still: compare and swap.
 
-        It must have been used after ``seen`` and made after ``created``, or has expired.
+        It must have been used after ``seen``, or has expired, and been made at
+        ``created``, or is another one under the same id.
         """
-        return self.execute(_SWAP, (key, revision, now, value, seen, created)).rowcount == 1
+        return self.execute(_SWAP, (key, revision, now, value, created, seen)).rowcount == 1
 
     def renew(self, key: bytes, now: float, collected: float) -> None:
         """Push a row on and leave its value alone."""
@@ -104,14 +109,20 @@ class Connection(sqlite3.Connection):
         """Delete a row, there or not."""
         self.execute(_DELETE, (key,))
 
-    def collect(self, now: float) -> int:
+    def collect(self, now: float, idle: float, absolute: float) -> int | None:
         """Delete up to a hundred of the rows that may be collected; give their number.
+
+        Those that were used less than ``idle`` seconds ago and made less than
+        ``absolute`` ago are pushed on instead. None if there was nothing to look at.
 
         If there are none, which is nearly always, the write lock is not asked for.
         """
         if self.execute(_COLLECTABLE, (now,)).fetchone() is None:
-            return 0
-        return self.execute(_COLLECT, (now,)).rowcount
+            return None
+        with self.transaction():
+            number = self.execute(_COLLECT, (now, idle, absolute)).rowcount
+            self.execute(_PUSH_ON, (now, idle, absolute))
+        return number
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -120,7 +131,8 @@ class Connection(sqlite3.Connection):
         try:
             yield
         except BaseException:
-            self.execute("ROLLBACK")
+            if self.in_transaction:  # SQLite itself rolls back when the disk is full
+                self.execute("ROLLBACK")
             raise
         self.execute("COMMIT")
 
@@ -133,20 +145,18 @@ class Database(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
 
     def __init__(self, directory: Path, timeout: float) -> None:
         self._patience = timeout
-        self._idle: deque[Connection] = deque()
-        self._open: set[Connection] = set()
-        self._gate = threading.Lock()  # for opening a connection; held while forking
-        self._forking = False
-        self._pid = os.getpid()
-        super().__init__(
-            str(directory),
-            timeout=timeout,  # pyright: ignore[reportArgumentType]  # fractions are fine
-            disk=_BytesDisk,
-            # The defaults drop live entries once there is a gigabyte of them.
-            eviction_policy="none",
-            cull_limit=0,
-        )
-        self.close()
+        self._begin()
+        try:
+            super().__init__(
+                str(directory),
+                timeout=timeout,  # pyright: ignore[reportArgumentType]  # fractions are fine
+                disk=_NoDisk,
+                # The defaults drop live entries once there is a gigabyte of them.
+                eviction_policy="none",
+                cull_limit=0,
+            )
+        finally:
+            self.close()
         _databases.add(self)
 
     def borrow(self) -> Connection:
@@ -249,39 +259,43 @@ class Database(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
     def after_fork(self) -> None:
         """Open connections again when they are needed."""
         self._forking = False
-        self._gate.release()
+        if self._pid == os.getpid():
+            self._gate.release()
+        else:
+            self._leave_to_parent()
 
     def _leave_to_parent(self) -> None:
-        """Begin anew in a child that was forked without Python's knowing (by uWSGI)."""
-        _inherited.append(self._idle)  # to free the connections would be to close them
-        self._idle = deque()
-        self._open = set()
-        self._gate = threading.Lock()
+        """Begin anew in a child; uWSGI's find out by their process id."""
+        # To free the connections would be to close them.
+        _inherited.append((self._idle, self._open))
+        self._begin()
+
+    def _begin(self) -> None:
+        self._idle: deque[Connection] = deque()
+        self._open: set[Connection] = set()
+        self._gate = threading.Lock()  # for opening a connection; held while forking
+        self._forking = False
         self._pid = os.getpid()
+        weakref.finalize(self, _close_all, self._idle, self._pid)
 
 
-class _BytesDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
-    """Bytes in, bytes out, all in the database.
+class _NoDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
+    """Refuses everything: the statements above are all there is.
 
     diskcache's own pickles what it does not know and unpickles what it is given
-    (JSONDisk too: CVE-2025-69872), and writes large values to files beside the
-    database, which are lost when a transaction rolls back.
+    (JSONDisk too: CVE-2025-69872), writes large values to files beside the database,
+    which are lost when a transaction rolls back, and removes files that a row names.
     """
 
-    def put(self, key: Any) -> Any:
-        return key, True
+    def _refuse(self, *_args: Any, **_kwargs: Any) -> NoReturn:
+        raise TypeError("sessions are read and written by the statements of Connection alone")
 
-    def get(self, key: Any, raw: bool) -> bytes:
-        return key if raw and type(key) is bytes else b""
+    put = get = store = fetch = remove = hash = _refuse
 
-    def store(self, value: Any, read: bool, key: Any = None) -> Any:
-        return 0, _RAW, None, value
 
-    def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> bytes:
-        return value if mode == _RAW and type(value) is bytes else b""
-
-    def remove(self, file_path: str) -> None:
-        """Remove nothing: a file name in a row can only have been planted."""
+def _close_all(idle: deque[Connection], pid: int) -> None:
+    while idle and pid == os.getpid():
+        idle.pop().close()
 
 
 def is_locked(error: Exception) -> bool:
@@ -290,19 +304,22 @@ def is_locked(error: Exception) -> bool:
 
 
 _databases: Final[weakref.WeakSet[Database]] = weakref.WeakSet()
-_inherited: Final[list[deque[Connection]]] = []
+_inherited: Final[list[tuple[deque[Connection], set[Connection]]]] = []
 _forking: Final[list[Database]] = []
+_one_fork: Final = threading.Lock()  # two threads may fork at once
 
 
 def _before_fork() -> None:
+    _one_fork.acquire()
     for database in list(_databases):
+        _forking.append(database)  # first: a signal may interrupt the wait
         database.before_fork()
-        _forking.append(database)
 
 
 def _after_fork() -> None:
     while _forking:
         _forking.pop().after_fork()
+    _one_fork.release()
 
 
 os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)

@@ -74,9 +74,9 @@ class DiskStore(SessionStore):
     timeout, in seconds or as a ``timedelta``; 0 is no absolute timeout. ``timeout`` is
     how long to wait for another writer before ``StoreUnavailable``, likewise.
 
-    A directory that others can read, that cannot be written or that holds no sessions
-    is a ConfigError here and not an error of the first request. It must be on a local
-    file system: SQLite's locks do not hold on a network one.
+    A directory that others can read or that cannot be written is a ConfigError here, and
+    a damaged database StoreUnavailable, not an error of the first request. It must be on
+    a local file system: SQLite's locks do not hold on a network one.
     """
 
     kind = "disk"
@@ -174,7 +174,7 @@ class DiskStore(SessionStore):
 
     def gc(self) -> int:
         total = 0
-        while number := self._collect_some():
+        while (number := self._collect_some()) is not None:
             total += number
         return total
 
@@ -185,8 +185,10 @@ class DiskStore(SessionStore):
         self._database.close_idle()
 
     @_lent("write")
-    def _collect_some(self, connection: Connection) -> int:
-        return connection.collect(time.time())
+    def _collect_some(self, connection: Connection) -> int | None:
+        return connection.collect(
+            time.time(), self.lifetime + _GRACE, (self.absolute_lifetime or math.inf) + _GRACE
+        )
 
     def _find(self, connection: Connection, key: bytes, now: float) -> StoredSession | None:
         row = connection.find(key)
@@ -213,7 +215,9 @@ class DiskStore(SessionStore):
         One statement and no transaction: half the time of the other way, which is
         there for all other cases.
         """
-        if not base.revision or self._collect(base.created, now) - base.collected >= self._margin:
+        if not base.revision or now >= self._end(base.created):
+            return False
+        if self._collect(base.created, now) - base.collected >= self._margin:
             return False
         stored = _merged(base, changes, base.revision)
         return connection.swap(
@@ -221,8 +225,8 @@ class DiskStore(SessionStore):
             base.revision,
             _encoded(stored),
             now,
+            created=base.created,
             seen=now - self.lifetime,
-            created=now - (self.absolute_lifetime or now),
         )
 
     def _begin(self, connection: Connection, changes: Changes, now: float) -> str:
