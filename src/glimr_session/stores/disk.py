@@ -129,11 +129,13 @@ class DiskStore(SessionStore):
                 connection.remove(key)
             if changes.invalidated:
                 return self._begin(connection, changes, now)
-            if changes.moved:
-                found.created = now
-            self._write(
-                connection, storage_key(changes.id), _merged(found, changes, base.revision), now
+            row = self._row(
+                _merged(found, changes, base.revision),
+                revision=found.revision + 1,
+                created=now if changes.moved else found.created,
+                now=now,
             )
+            connection.write(storage_key(changes.id), row)
         return changes.id
 
     @_lent("write")
@@ -159,14 +161,9 @@ class DiskStore(SessionStore):
         with connection.transaction():
             found = self._find(connection, key, now) or StoredSession(created=now)
             revision = found.revision + 1
-            stored = StoredSession(
-                data=checked_items(data),
-                flash=checked_items(flash),
-                created=found.created,
-                revision=revision,
-                flashed=dict.fromkeys(flash, revision),
-            )
-            self._write(connection, key, stored, now)
+            value = _encoded(checked_items(data), checked_items(flash), set_in=revision)
+            row = self._row(value, revision=revision, created=found.created, now=now)
+            connection.write(key, row)
 
     @_lent("write")
     def destroy(self, connection: Connection, session_id: str) -> None:
@@ -219,11 +216,10 @@ class DiskStore(SessionStore):
             return False
         if self._collect(base.created, now) - base.collected >= self._margin:
             return False
-        stored = _merged(base, changes, base.revision)
         return connection.swap(
             storage_key(base.id),
             base.revision,
-            _encoded(stored),
+            _merged(base, changes, base.revision),
             now,
             created=base.created,
             seen=now - self.lifetime,
@@ -233,17 +229,12 @@ class DiskStore(SessionStore):
         data, flash = changes.replay({}, {})
         if not data and not flash:
             return ""
-        stored = StoredSession(
-            data=data, flash=flash, created=now, revision=1, flashed=dict.fromkeys(flash, 1)
-        )
-        self._write(connection, storage_key(changes.id), stored, now)
+        row = self._row(_encoded(data, flash, set_in=1), revision=1, created=now, now=now)
+        connection.write(storage_key(changes.id), row)
         return changes.id
 
-    def _write(self, connection: Connection, key: bytes, stored: StoredSession, now: float) -> None:
-        collected = self._collect(stored.created, now)
-        connection.write(
-            key, Row(stored.created, now, stored.revision, collected, _encoded(stored))
-        )
+    def _row(self, value: bytes, *, revision: int, created: float, now: float) -> Row:
+        return Row(created, now, revision, self._collect(created, now), value)
 
     def _end(self, created: float) -> float:
         """Give the time of the absolute timeout."""
@@ -266,26 +257,24 @@ class DiskStore(SessionStore):
         )
 
 
-def _merged(found: StoredSession, changes: Changes, revision: int) -> StoredSession:
+def _merged(found: StoredSession, changes: Changes, revision: int) -> bytes:
     """Replay changes onto a stored session that may have moved on since a revision."""
+    if not found.flash:
+        data, flash = changes.replay(found.data, found.flash)
+        return _encoded(data, flash, set_in=found.revision + 1)
     newer = {key for key, set_in in found.flashed.items() if set_in > revision}
     data, flash = changes.replay(found.data, found.flash, newer=newer)
-    revision = found.revision + 1
-    return StoredSession(
-        data=data,
-        flash=flash,
-        created=found.created,
-        revision=revision,
-        flashed={
-            key: revision if key in changes.flash else found.flashed.get(key, 0) for key in flash
-        },
-    )
+    flashed = {
+        key: found.revision + 1 if key in changes.flash else found.flashed.get(key, 0)
+        for key in flash
+    }
+    return encode_stored(StoredSession(data=data, flash=flash, flashed=flashed))
 
 
-def _encoded(stored: StoredSession) -> bytes:
-    """Encode what is not in a column of its own."""
+def _encoded(data: Data, flash: Data, *, set_in: int) -> bytes:
+    """Encode what is in no column of its own; all of the flash was set in one revision."""
     return encode_stored(
-        StoredSession(data=stored.data, flash=stored.flash, flashed=stored.flashed)
+        StoredSession(data=data, flash=flash, flashed=dict.fromkeys(flash, set_in))
     )
 
 
