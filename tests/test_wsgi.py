@@ -506,6 +506,14 @@ def test_start_response_twice_fails(wrap: Wrap, disk: DiskStore) -> None:
     assert rows(disk) == 0
 
 
+def test_a_configuration_without_keys_leaves_nothing_behind(tmp_path: Path) -> None:
+    """It is refused before the store it asks for is made."""
+    directory = tmp_path / "sessions"
+    with pytest.raises(ConfigError, match="secret_keys is empty"):
+        SessionMiddleware(answering(), SessionConfig(disk_directory=directory))
+    assert not directory.exists()
+
+
 @pytest.mark.parametrize("lazily", [False, True], ids=["list", "generator"])
 def test_a_response_that_never_begins_changes_nothing(
     lazily: bool, wrap: Wrap, disk: DiskStore

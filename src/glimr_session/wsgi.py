@@ -57,6 +57,7 @@ class SessionMiddleware:
         self._store = store
         self._fallback: SessionStore = _FORGETTING
         if config is not None and store is None and configured_store() is None:
+            Signatures(config.secret_keys, "")  # no directory is made if the keys will not do
             self._fallback = config.make_store()
         self._sessions: Sessions | None = None
         self._binding = threading.Lock()
