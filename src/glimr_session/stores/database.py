@@ -210,17 +210,20 @@ class Database(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
             factory=Connection,
         )
         try:
-            settings = connection.execute("SELECT key, value FROM Settings").fetchall()
-        except sqlite3.OperationalError:
-            return connection  # the database is being made
-        try:
-            for key, value in settings:
-                if key in _OF_CONNECTIONS:
-                    connection.execute(f"PRAGMA {key.removeprefix('sqlite_')} = {int(value)}")
+            self._set_up(connection)
         except BaseException:
             connection.close()
             raise
         return connection
+
+    def _set_up(self, connection: Connection) -> None:
+        try:
+            settings = connection.execute("SELECT key, value FROM Settings").fetchall()
+        except sqlite3.OperationalError:
+            return  # the database is being made
+        for key, value in settings:
+            if key in _OF_CONNECTIONS:
+                connection.execute(f"PRAGMA {key.removeprefix('sqlite_')} = {int(value)}")
 
     @property
     def _sql_retry(self) -> Callable[..., sqlite3.Cursor]:
