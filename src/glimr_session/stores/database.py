@@ -33,10 +33,7 @@ OUTAGES: Final = (sqlite3.Error, OSError)
 # the row may be collected. Of these, only expire_time is in an index, and to move an
 # entry of that takes as long as the rest of a commit together.
 _FIND: Final = """
-    SELECT store_time, access_time, access_count, expire_time, value,
-        mode = 1 AND typeof(value) = 'blob' AND typeof(access_count) = 'integer'
-        AND typeof(store_time) = 'real' AND typeof(access_time) = 'real'
-        AND typeof(expire_time) = 'real'
+    SELECT store_time, access_time, access_count, expire_time, value, mode
     FROM Cache WHERE key = ? AND raw = 1
 """
 _WRITE: Final = """
@@ -82,7 +79,7 @@ class Connection(sqlite3.Connection):
     """A connection, and what a store says on it."""
 
     def find(self, key: bytes) -> tuple[Any, ...] | None:
-        """Give the fields of a Row, and whether it is one that ``write`` has written."""
+        """Give the fields of a Row, and the mode: 1 is a value that is there as it is."""
         found: tuple[Any, ...] | None = self.execute(_FIND, (key,)).fetchone()
         return found
 

@@ -191,8 +191,13 @@ class DiskStore(SessionStore):
         row = connection.find(key)
         if row is None:
             return None
-        created, seen, revision, collected, value, ours = row
-        stored = decode_stored(value) if ours else None
+        created, seen, revision, collected, value, mode = row
+        ours = (
+            type(created) is type(seen) is type(collected) is float
+            and type(revision) is type(mode) is int
+            and type(value) is bytes
+        )
+        stored = decode_stored(value) if ours and mode == 1 else None
         if stored is None:
             logger.warning(
                 "The stored session %s is unreadable and counts as absent.", key.hex()[:8]
