@@ -261,7 +261,7 @@ class _Signer(itsdangerous.Signer):
     """itsdangerous' signatures, with everything done once that need not be done again.
 
     Its own derives the key anew for each signature, starts HMAC anew and goes through
-    base64 both ways: 5 us of a request, where this takes 2.
+    base64 both ways: verifying takes 4.4 us so, and 2.2 here.
     """
 
     def __init__(self, secret_keys: list[str], *, salt: str) -> None:
