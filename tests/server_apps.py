@@ -1,6 +1,6 @@
-"""A small site for real servers to serve, and how waitress and cheroot are started.
+"""A small site for real servers to serve, and how those are started that are libraries.
 
-    python -m tests.server_apps waitress
+    python -m tests.server_apps waitress tests.server_apps:site
 
 The configuration comes from the environment, as in production; the port is the
 system's choice, and is told on standard error as gunicorn does it.
@@ -8,21 +8,22 @@ system's choice, and is told on standard error as gunicorn does it.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
 import socket
 import sys
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, NoReturn
+from collections.abc import Callable, Iterable, Iterator
+from socketserver import ThreadingMixIn
+from typing import TYPE_CHECKING, Final, NoReturn
 from urllib.parse import parse_qs
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from glimr_session import Json, Session, SessionConfig, SessionMiddleware
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
-
-THREADS = 4
 
 
 def site(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -57,24 +58,60 @@ def stream(session: Session, gate: int) -> Iterator[bytes]:
     yield b"second"
 
 
-def serve_waitress(app: WSGIApplication) -> None:
+def serve_waitress(app: WSGIApplication, threads: int) -> None:
     import waitress
 
     with socket.create_server(("127.0.0.1", 0)) as listening:
         tell(listening.getsockname()[1])
-        waitress.serve(app, sockets=[listening], threads=THREADS)
+        waitress.serve(app, sockets=[listening], threads=threads)
 
 
-def serve_cheroot(app: WSGIApplication) -> None:
+def serve_cheroot(app: WSGIApplication, threads: int) -> None:
     from cheroot.wsgi import Server
 
-    server = Server(("127.0.0.1", 0), app, numthreads=THREADS)
+    server = Server(("127.0.0.1", 0), app, numthreads=threads)
     server.prepare()
     tell(server.bind_addr[1])
     try:
         server.serve()
     except SystemExit:
         server.stop()
+
+
+def serve_werkzeug(app: WSGIApplication, threads: int) -> None:
+    """Start a thread for each request, however many are asked for."""
+    from werkzeug.serving import make_server
+
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    tell(server.port)
+    server.serve_forever()
+
+
+class _ThreadingServer(ThreadingMixIn, WSGIServer):
+    """The standard library's server, with a thread for each request."""
+
+    daemon_threads = True
+
+
+class _QuietHandler(WSGIRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # its name there
+        pass
+
+
+def serve_wsgiref(app: WSGIApplication, threads: int) -> None:
+    """Start a thread for each request, however many are asked for."""
+    with _ThreadingServer(("127.0.0.1", 0), _QuietHandler) as server:
+        server.set_app(app)
+        tell(server.server_port)
+        server.serve_forever()
+
+
+SERVE: Final[dict[str, Callable[[WSGIApplication, int], None]]] = {
+    "cheroot": serve_cheroot,
+    "waitress": serve_waitress,
+    "werkzeug": serve_werkzeug,
+    "wsgiref": serve_wsgiref,
+}
 
 
 def tell(port: int) -> None:
@@ -85,10 +122,14 @@ def end(signal_number: int, frame: object) -> NoReturn:
     raise SystemExit
 
 
-def make_application() -> SessionMiddleware:
-    return SessionMiddleware(site, SessionConfig.from_env(os.environ))
+def make_application(app: str = "tests.server_apps:site") -> SessionMiddleware:
+    """Give an application its sessions, as the environment configures them."""
+    module, _, name = app.partition(":")
+    found: WSGIApplication = getattr(importlib.import_module(module), name)
+    return SessionMiddleware(found, SessionConfig.from_env(os.environ))
 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, end)
-    {"waitress": serve_waitress, "cheroot": serve_cheroot}[sys.argv[1]](make_application())
+    server_name, app_name, thread_count = sys.argv[1:]
+    SERVE[server_name](make_application(app_name), int(thread_count))
