@@ -25,13 +25,14 @@ from glimr_session import (
     state,
 )
 from glimr_session.state import SessionState
+from glimr_session.store import MOVED, Moved
 
 from .conftest import Clock
 from .strategies import Transition, contents
 
 LIFETIME = 600.0
 ABSOLUTE = 3600.0
-COLLECTED = LIFETIME + 2 * 3600  # by then a store has had every reason to collect
+COLLECTED = LIFETIME + 4 * 3600  # by then a store has had every reason to collect
 
 
 def put(key: str, value: Json) -> Transition:
@@ -78,10 +79,16 @@ class Request:
         assert wire is None or base is not None
         self.state = SessionState.new(generate_id()) if base is None else SessionState.opened(base)
 
-    def commit(self, *transitions: Transition) -> str | None:
+    def answer(self, *transitions: Transition) -> str | Moved | None:
         for transition in transitions:
             self.state = transition(self.state)
         return self.store.commit(self.state.changes)
+
+    def commit(self, *transitions: Transition) -> str | None:
+        """Give the cookie value of a session that is known to go by its id still."""
+        answer = self.answer(*transitions)
+        assert answer is not MOVED
+        return answer
 
 
 def content(store: SessionStore, wire: str) -> tuple[dict[str, Json], dict[str, Json]] | None:
@@ -280,6 +287,50 @@ class StoreContract:
         assert found is not None
         assert (found.id, found.data) == (request.state.id, {"a": 1, "user": 7})
         assert (store.open(wire) is None) == store.server_side
+
+    def test_a_commit_follows_its_session_to_a_new_id(self, store: SessionStore) -> None:
+        """What was opened before a login is merged after it, and is not told the new id."""
+        wire = begin(store, put("n", 1))
+        slow, slower = Request(store, wire), Request(store, wire)
+        login = Request(store, wire)
+        moved = login.commit(regenerate, put("user", 7)) or ""
+        answers = [slow.answer(put("b", 2), increment("n")), slower.answer(increment("n"))]
+        if store.atomic:
+            assert answers == [MOVED, MOVED]
+            assert content(store, moved) == ({"n": 3, "user": 7, "b": 2}, {})
+            again = Request(store, moved).commit(regenerate) or ""
+            assert slow.answer(put("c", 3)) is MOVED
+            assert content(store, moved) is None
+            assert content(store, again) == ({"n": 4, "user": 7, "b": 2, "c": 3}, {})
+        elif store.server_side:
+            assert answers == [None, None]
+            assert content(store, moved) == ({"n": 1, "user": 7}, {})
+        assert (content(store, wire) is None) == store.server_side
+
+    def test_a_logout_follows_its_session_to_a_new_id(self, store: SessionStore) -> None:
+        """It ends the session, also if a login gave it another id meanwhile."""
+        wire = begin(store)
+        logout, another = Request(store, wire), Request(store, wire)
+        moved = Request(store, wire).commit(regenerate, put("user", 7)) or ""
+        answer = logout.commit(invalidate)
+        if store.atomic:
+            assert answer == ""
+            assert content(store, moved) is None
+            assert another.commit(invalidate, flash("bye", 1)) is None
+        else:
+            assert answer == (None if store.server_side else "")
+            assert content(store, moved) == ({"a": 1, "user": 7}, {})
+
+    def test_of_two_that_move_a_session_the_first_wins(self, store: SessionStore) -> None:
+        """To merge the second would log in whoever has got the first one's id."""
+        wire = begin(store)
+        first, second = Request(store, wire), Request(store, wire)
+        moved = first.commit(regenerate, put("first", 1)) or ""
+        answer = second.commit(regenerate, put("second", 2))
+        assert content(store, moved) == ({"a": 1, "first": 1}, {})
+        if store.server_side:
+            assert answer is None
+            assert store.open(second.state.id) is None
 
     def test_invalidated_leaves_nothing(self, store: SessionStore) -> None:
         """No session is left, and so no cookie value."""

@@ -81,6 +81,7 @@ def test_the_defaults_are_those_of_the_design() -> None:
     assert config.expire_on_close is False
     assert config.secret_keys == ()
     assert config.disk_directory == "var/sessions"
+    assert config.disk_durability == "process"
     assert config.gc_chance == 0.02
     assert (config.cookie_path, config.cookie_domain) == ("/", "")
     assert (config.cookie_samesite, config.cookie_secure) == ("Lax", "auto")
@@ -147,6 +148,7 @@ def test_the_path_of_the_file_can_be_a_string(tmp_path: Path) -> None:
         ("SECRET_KEYS", KEY, "secret_keys", (KEY,)),
         ("SECRET_KEYS", f" {KEY} , {OTHER_KEY},", "secret_keys", (KEY, OTHER_KEY)),
         ("DISK_DIRECTORY", "some/where", "disk_directory", "some/where"),
+        ("DISK_DURABILITY", "power", "disk_durability", "power"),
     ],
 )
 def test_each_setting_is_read_from_its_variable(
@@ -178,6 +180,7 @@ def test_every_setting_can_be_set_in_a_mapping() -> None:
         "gc_interval": 2,
         "secret_keys": (KEY,),
         "disk_directory": "some/where",
+        "disk_durability": "power",
     }
     assert set(values) == set(SETTINGS)
     config = SessionConfig.from_mapping(values)
@@ -412,6 +415,7 @@ WRONG_TYPES: dict[str, tuple[str, list[object]]] = {
     "gc_interval": ("a number of minutes", ["5", None, True]),
     "secret_keys": ("a list of strings", [KEY, None, 1, [1], [KEY, None], [[KEY]], b"k" * 32]),
     "disk_directory": ("a string", [1, None, ["x"]]),
+    "disk_durability": ("a string", [1, None, True]),
 }
 
 

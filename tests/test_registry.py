@@ -263,6 +263,7 @@ HOUSE = [
     "stores.cookie",
     "stores.disk",
     "stores.database",
+    "stores.rows",
     "store",
     "cookies",
     "state",

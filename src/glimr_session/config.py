@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, Self, TypeGuard
 
 from .cookies import SessionCookie, Signatures, check_attributes, check_secret_keys
 from .errors import ConfigError
-from .store import DEFAULT_LIFETIME, Duration, SessionStore, seconds
+from .store import DEFAULT_LIFETIME, Duration, SessionStore, check_durability, seconds
 from .stores.cookie import cookie_store
 
 __all__ = ["SessionConfig", "check_chance", "referred"]
@@ -83,6 +83,7 @@ _KINDS: Final = {
         lambda text: [key.strip() for key in text.split(",") if key.strip()],
     ),
     "disk_directory": _TEXT,
+    "disk_durability": _TEXT,
 }
 
 
@@ -138,6 +139,10 @@ class SessionConfig:
     disk_directory: str | os.PathLike[str] = "var/sessions"
     """Where the disk store keeps its database: a directory of its own."""
 
+    disk_durability: str = "process"
+    """What an acknowledged commit outlives: "process", or "power", which waits for the
+    disk each time."""
+
     def __post_init__(self) -> None:
         for name, kind in _KINDS.items():
             value = getattr(self, name)
@@ -160,6 +165,7 @@ class SessionConfig:
         )
         _check_choice("store", self.store, ("disk", "cookie"), "package.module:factory")
         _check_choice("gc", self.gc, ("lottery", "interval", "never"), "package.module:policy")
+        check_durability("disk_durability", self.disk_durability)
         idle = seconds("lifetime", self.lifetime)
         absolute = seconds("absolute_lifetime", self.absolute_lifetime, zero=True)
         if 0 < absolute < idle:
@@ -228,6 +234,7 @@ class SessionConfig:
                 self.disk_directory,
                 lifetime=self.lifetime,
                 absolute_lifetime=self.absolute_lifetime,
+                durability=self.disk_durability,
             )
         factory = referred("store", self.store)
         store = factory(self) if _takes_an_argument(factory) else factory()

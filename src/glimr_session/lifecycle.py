@@ -16,8 +16,8 @@ from .cookies import SessionCookie
 from .ids import fingerprint, generate_id
 from .payload import StoredSession
 from .session import Session
-from .state import SessionState
-from .store import SessionStore
+from .state import Changes, SessionState
+from .store import MOVED, Moved, SessionStore
 
 __all__ = ["Exchange", "Sessions"]
 
@@ -91,23 +91,24 @@ class Exchange:
         """
         session = self.session
         state = session.finish() if last else session.take_changes()
-        sessions = self._sessions
+        sessions, base = self._sessions, self._base
         if state.changes:
             wire = sessions.store.commit(state.changes)
-            if wire is None:
-                logger.info("Session %s had ended meanwhile.", fingerprint(state.id))
-                return None
-            janitor.consider(sessions.policy, sessions.store)
-            if not wire:
-                return None if self._base is None else sessions.cookie.end(secure=secure())
-            if self._base is not None and wire == self._wire and not self._renewal_due():
-                return None
-        elif self._base is not None and self._renewal_due():
-            renewed = self._renew(state)
-            if renewed is None:
-                return None
-            wire = renewed
+            if wire is not None:
+                janitor.consider(sessions.policy, sessions.store)
+        elif base is not None and self._renewal_due():
+            wire = self._renew(state)
         else:
+            return None
+        if wire is None or wire is MOVED:
+            # No cookie: the browser may just have been given one by a login or logout
+            # beside this request.
+            what = "had ended meanwhile" if wire is None else "goes by another id by now"
+            logger.info("Session %s %s.", fingerprint(state.id), what)
+            return None
+        if not wire:
+            return None if base is None else sessions.cookie.end(secure=secure())
+        if base is not None and wire == self._wire and not self._renewal_due():
             return None
         return sessions.cookie.set(wire, secure=secure())
 
@@ -127,7 +128,7 @@ class Exchange:
     def _renewal_due(self) -> bool:
         return time.time() - self._issued >= self._sessions.renewal
 
-    def _renew(self, state: SessionState) -> str | None:
+    def _renew(self, state: SessionState) -> str | Moved | None:
         store = self._sessions.store
         if not store.server_side:
             return store.commit(state.changes)
@@ -144,7 +145,8 @@ class Exchange:
         elif not store.server_side:
             lost = "it lives in the cookie"
         elif changes.invalidated:
-            store.destroy(base.id)
+            # Without what came after it, which is another session's, without a cookie.
+            store.commit(Changes(base, changes.id, cleared=True, invalidated=True))
             return
         elif changes.moved:
             lost = "its new id cannot reach the browser"

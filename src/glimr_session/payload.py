@@ -43,8 +43,9 @@ class StoredSession(msgspec.Struct, omit_defaults=True, kw_only=True):
     id; a store that keeps sessions under a hash of it leaves it out of what it writes.
     ``created`` is when the id was made, ``seen`` when it was last used and ``collected``
     when the store may remove it, all in seconds since the epoch. ``revision`` counts
-    commits, and ``flashed`` tells in which of them each flash value was set. What a
-    store does not need it leaves at the default.
+    commits, and ``flashed`` tells in which of them each flash value was set. ``row`` is
+    a number that stays with the session when its id changes. What a store does not need
+    it leaves at the default.
     """
 
     # Any, for Json refers to itself and msgspec cannot follow it; what JSON decodes to
@@ -55,6 +56,7 @@ class StoredSession(msgspec.Struct, omit_defaults=True, kw_only=True):
     created: float = 0.0
     seen: float = 0.0
     collected: float = 0.0
+    row: int = 0
     revision: int = 0
     flashed: dict[str, int] = msgspec.field(default_factory=dict)
 

@@ -265,13 +265,11 @@ def take_changes(state: SessionState) -> Step:
     """Hand out the state to be committed, and go on from there as if it had been."""
     if not state.changes:
         return state, state
+    base = StoredSession(id=state.id, data=dict(state.data), flash=dict(state.flash))
     before = state.changes.base
-    base = StoredSession(
-        id=state.id,
-        data=dict(state.data),
-        flash=dict(state.flash),
-        created=before.created if before is not None and before.id == state.id else 0.0,
-    )
+    if before is not None and not state.changes.invalidated:
+        base.row = before.row
+        base.created = before.created if before.id == state.id else 0.0
     return state._replace(changes=Changes(base, state.id)), state
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from datetime import timedelta
+from enum import Enum
 from typing import TYPE_CHECKING, ClassVar, Final, ParamSpec, TypeAlias, TypeVar
 
 from .errors import ConfigError, StoreUnavailable
@@ -13,7 +14,18 @@ from .payload import Json, StoredSession
 if TYPE_CHECKING:
     from .state import Changes
 
-__all__ = ["DEFAULT_LIFETIME", "Data", "Duration", "NoStore", "SessionStore", "new", "seconds"]
+__all__ = [
+    "DEFAULT_LIFETIME",
+    "MOVED",
+    "Data",
+    "Duration",
+    "Moved",
+    "NoStore",
+    "SessionStore",
+    "check_durability",
+    "new",
+    "seconds",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -23,6 +35,20 @@ Duration: TypeAlias = timedelta | float
 """A ``datetime.timedelta`` or a number of seconds."""
 
 DEFAULT_LIFETIME: Final = timedelta(minutes=120)
+
+
+class Moved(Enum):
+    """The one answer of ``commit`` that is neither a cookie value nor nothing."""
+
+    MOVED = "moved"
+
+
+MOVED: Final = Moved.MOVED
+"""The changes were made in a session that goes by another id by now.
+
+That id is not for the browser of this request: it may be a stranger's, who knew the id
+from before a login.
+"""
 
 
 class SessionStore(ABC):
@@ -85,15 +111,18 @@ class SessionStore(ABC):
             return None
         return StoredSession(id=cookie_value, data=data, flash=flash)
 
-    def commit(self, changes: Changes) -> str | None:
+    def commit(self, changes: Changes) -> str | Moved | None:
         """Replay the changes onto what is stored; give the new cookie value.
 
         In one atomic step: create (``changes.base`` is None), replay (it is known),
-        move to the new id, or destroy and perhaps create (invalidated). Two answers
-        are no cookie value: "" when no session is left, and None when the base is gone.
-        Then nothing has been written: what was destroyed is not brought back.
+        move to the new id, or destroy and perhaps create (invalidated). Three answers
+        are no cookie value: "" when no session is left; MOVED when another request has
+        given it another id, and the changes were made there; and None when the base is
+        gone. Then nothing has been written: what was destroyed is not brought back. It
+        is also gone for a request that would move it when another one already has.
 
-        This plain form is not atomic: it is for stores that have nothing better.
+        This plain form is not atomic, and finds gone what has another id: it is for
+        stores that have nothing better.
         """
         base = changes.base
         data: Data = {}
@@ -206,7 +235,7 @@ class NoStore(SessionStore):
     def cookie_value(self, session_id: str, data: Data, flash: Data) -> str:
         return session_id
 
-    def commit(self, changes: Changes) -> str | None:
+    def commit(self, changes: Changes) -> str:
         """Give "": there is no session left to set a cookie for."""
         return ""
 
@@ -228,3 +257,9 @@ def seconds(setting: str, duration: Duration, *, zero: bool = False) -> float:
         least = "0 (none) or more" if zero else "more than 0"
         raise ConfigError(f"{setting} must be {least} seconds, not {duration!r}")
     return value
+
+
+def check_durability(setting: str, value: object) -> None:
+    """Raise ConfigError unless this says what an acknowledged commit outlives."""
+    if value not in ("process", "power"):
+        raise ConfigError(f'{setting}: {value!r} is not "process" or "power"')

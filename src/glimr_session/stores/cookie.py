@@ -56,7 +56,7 @@ class CookieStore(SessionStore):
             return None
         return stored
 
-    def commit(self, changes: Changes) -> str | None:
+    def commit(self, changes: Changes) -> str:
         """Put the session as this request leaves it into a new cookie.
 
         There is nothing to merge with, and so nothing that could be gone.

@@ -1,12 +1,14 @@
-"""The disk store's rows: one diskcache database for all threads and processes.
+"""The disk store's database: made by diskcache, for all threads and processes.
 
 diskcache makes the file, its tables and its settings. What a request needs of it is a
-handful of statements, and connections that are lent: its own are one for each thread,
-open until the thread ends, and are carried across forks, where SQLite forbids it.
+handful of statements (``rows.py``), and connections that are lent: diskcache's own are
+one for each thread, open until the thread ends, and are carried across forks, where
+SQLite forbids it.
 """
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import sqlite3
@@ -17,121 +19,26 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import Any, Final, NoReturn
 
 import diskcache
 
-__all__ = ["OUTAGES", "Connection", "Database", "Row", "is_locked"]
+from .rows import Connection
+
+__all__ = ["OUTAGES", "Database", "forks", "is_damage", "is_locked"]
 
 logger = logging.getLogger("glimr_session")
 
 OUTAGES: Final = (sqlite3.Error, OSError)
 """What an operation raises when the database cannot be used."""
 
-# diskcache's columns, in its own sense: store_time is when the id was made, access_time
-# when the session was last used, access_count counts commits, and expire_time is when
-# the row may be collected. Of these, only expire_time is in an index, and to move an
-# entry of that takes as long as the rest of a commit together.
-_FIND: Final = """
-    SELECT store_time, access_time, access_count, expire_time, value, mode
-    FROM Cache WHERE key = ? AND raw = 1
-"""
-_WRITE: Final = """
-    INSERT INTO Cache (key, raw, store_time, access_time, access_count, expire_time, mode, value)
-    VALUES (?1, 1, ?2, ?3, ?4, ?5, 1, ?6)
-    ON CONFLICT (key, raw) DO UPDATE SET store_time = ?2, access_time = ?3, access_count = ?4,
-        expire_time = ?5, mode = 1, filename = NULL, value = ?6
-"""
-_SWAP: Final = """
-    UPDATE Cache SET access_time = ?3, access_count = ?2 + 1, value = ?4
-    WHERE key = ?1 AND raw = 1 AND access_count = ?2 AND store_time = ?5 AND access_time > ?6
-"""
-_TOUCH: Final = "UPDATE Cache SET access_time = ?, expire_time = ? WHERE key = ? AND raw = 1"
-_DELETE: Final = "DELETE FROM Cache WHERE key = ? AND raw = 1"
-_COLLECTABLE: Final = "SELECT 1 FROM Cache WHERE expire_time < ? LIMIT 1"
-# A row's expire_time was computed with the lifetimes of that day; today's have a say too.
-# A planted row without times has none.
-_COLLECT: Final = """
-    DELETE FROM Cache WHERE rowid IN
-    (SELECT rowid FROM Cache WHERE expire_time < ?1 ORDER BY expire_time LIMIT 100)
-    AND coalesce(min(access_time + ?2, store_time + ?3), 0) < ?1
-"""
-_PUSH_ON: Final = """
-    UPDATE Cache SET expire_time = min(access_time + ?2, store_time + ?3) WHERE rowid IN
-    (SELECT rowid FROM Cache WHERE expire_time < ?1 ORDER BY expire_time LIMIT 100)
-"""
+# What a commit outlives, and how SQLite calls that: handed to the system, or on the disk.
+_SYNCHRONOUS: Final = {"process": "NORMAL", "power": "FULL"}
 
-# The settings of diskcache that each connection has to be told; the others are in the file.
-_OF_CONNECTIONS: Final = {"sqlite_cache_size", "sqlite_mmap_size", "sqlite_synchronous"}
+forks: Final = threading.Lock()
+"""Held while this process forks; hold it for what must not be halfway done in a child."""
 
-
-class Row(NamedTuple):
-    """A session as it is stored. Times are seconds since the epoch."""
-
-    created: float
-    seen: float
-    revision: int
-    collected: float
-    value: bytes
-
-
-class Connection(sqlite3.Connection):
-    """A connection, and what a store says on it."""
-
-    def find(self, key: bytes) -> tuple[Any, ...] | None:
-        """Give the fields of a Row, and the mode: 1 is a value that is there as it is."""
-        found: tuple[Any, ...] | None = self.execute(_FIND, (key,)).fetchone()
-        return found
-
-    def write(self, key: bytes, row: Row) -> None:
-        """Insert a row, or replace everything in it."""
-        created, seen, revision, collected, value = row
-        self.execute(_WRITE, (key, created, seen, revision, collected, value))
-
-    def swap(
-        self, key: bytes, revision: int, value: bytes, now: float, *, created: float, seen: float
-    ) -> bool:
-        """Replace the value of a row if it is at this revision still: compare and swap.
-
-        It must have been used after ``seen``, or has expired, and been made at
-        ``created``, or is another one under the same id.
-        """
-        return self.execute(_SWAP, (key, revision, now, value, created, seen)).rowcount == 1
-
-    def renew(self, key: bytes, now: float, collected: float) -> None:
-        """Push a row on and leave its value alone."""
-        self.execute(_TOUCH, (now, collected, key))
-
-    def remove(self, key: bytes) -> None:
-        """Delete a row, there or not."""
-        self.execute(_DELETE, (key,))
-
-    def collect(self, now: float, idle: float, absolute: float) -> int | None:
-        """Delete up to a hundred of the rows that may be collected; give their number.
-
-        Those that were used less than ``idle`` seconds ago and made less than
-        ``absolute`` ago are pushed on instead. None if there was nothing to look at.
-
-        If there are none, which is nearly always, the write lock is not asked for.
-        """
-        if self.execute(_COLLECTABLE, (now,)).fetchone() is None:
-            return None
-        with self.transaction():
-            number = self.execute(_COLLECT, (now, idle, absolute)).rowcount
-            self.execute(_PUSH_ON, (now, idle, absolute))
-        return number
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Take the write lock, and COMMIT, or ROLLBACK after an exception."""
-        self.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            if self.in_transaction:  # SQLite itself rolls back when the disk is full
-                self.execute("ROLLBACK")
-            raise
-        self.execute("COMMIT")
+_FILE: Final[str] = diskcache.core.DBNAME
 
 
 class Database(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
@@ -140,21 +47,33 @@ class Database(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
     A connection that was borrowed is given back, or dropped if something failed on it.
     """
 
-    def __init__(self, directory: Path, timeout: float) -> None:
+    def __init__(self, directory: Path, *, timeout: float, durability: str) -> None:
+        self._path = directory / _FILE
         self._patience = timeout
+        self._durability = durability
         self._begin()
-        try:
-            super().__init__(
-                str(directory),
-                timeout=timeout,  # pyright: ignore[reportArgumentType]  # fractions are fine
-                disk=_NoDisk,
-                # The defaults drop live entries once there is a gigabyte of them.
-                eviction_policy="none",
-                cull_limit=0,
-            )
-        finally:
-            self.close()
+        with _alone(directory, timeout):
+            self._look_around()
+            try:
+                super().__init__(
+                    str(directory),
+                    timeout=timeout,  # pyright: ignore[reportArgumentType]  # fractions are fine
+                    disk=_NoDisk,
+                    # The defaults drop live entries once there is a gigabyte of them.
+                    eviction_policy="none",
+                    cull_limit=0,
+                    # To read a mapped file that somebody has cut short is to be killed.
+                    sqlite_mmap_size=0,
+                )
+            finally:
+                self.close()
+            self._identity = self._identify()
         _databases.add(self)
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether the file is still the one it was: not deleted, nor another in its place."""
+        return self._identify() == self._identity
 
     def borrow(self) -> Connection:
         """Lend a connection: the one that was used last, or a new one."""
@@ -193,34 +112,47 @@ class Database(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
     def _con(self) -> Connection:
         """The connection that diskcache itself works on while it makes the database."""
         if not hasattr(self._local, "con"):
-            self._local.con = self._connect()
+            self._local.con = self._connect("rwc")
         connection: Connection = self._local.con
         return connection
 
-    def _connect(self) -> Connection:
-        """Open a connection, set up as diskcache's own are."""
+    def _connect(self, mode: str = "rw") -> Connection:
+        """Open a connection; ``mode`` is SQLite's: one for requests makes no file."""
         connection = sqlite3.connect(
-            os.path.join(self.directory, diskcache.core.DBNAME),  # noqa: PTH118  # as there
-            timeout=self.timeout,
+            f"{self._path.as_uri()}?mode={mode}",
+            uri=True,
+            timeout=self._patience,
             isolation_level=None,
             check_same_thread=False,  # it is lent to one thread after the other
             factory=Connection,
         )
         try:
-            self._set_up(connection)
+            connection.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[self._durability]}")
+            connection.execute("PRAGMA fullfsync = 1")  # what it takes on macOS
         except BaseException:
             connection.close()
             raise
         return connection
 
-    def _set_up(self, connection: Connection) -> None:
+    def _identify(self) -> tuple[int, int] | None:
         try:
-            settings = connection.execute("SELECT key, value FROM Settings").fetchall()
-        except sqlite3.OperationalError:
-            return  # the database is being made
-        for key, value in settings:
-            if key in _OF_CONNECTIONS:
-                connection.execute(f"PRAGMA {key.removeprefix('sqlite_')} = {int(value)}")
+            found = self._path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return found.st_dev, found.st_ino
+
+    def _look_around(self) -> None:
+        """See what is there before the database is made or opened."""
+        try:
+            empty = self._path.stat().st_size == 0
+        except FileNotFoundError:
+            # Of a database that was deleted: who still has that one open would share
+            # these files with the new one.
+            for end in ("-wal", "-shm"):
+                self._path.with_name(_FILE + end).unlink(missing_ok=True)
+        else:
+            if empty:
+                logger.warning("%s is empty; no session that was in it is left.", self._path)
 
     @property
     def _sql_retry(self) -> Callable[..., sqlite3.Cursor]:
@@ -298,19 +230,49 @@ def _close_all(idle: deque[Connection], pid: int) -> None:
         idle.pop().close()
 
 
+@contextmanager
+def _alone(directory: Path, patience: float) -> Iterator[None]:
+    """Let one process at a time make a database in this directory."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    deadline = time.monotonic() + patience
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise TimeoutError("another process has been opening it all the time") from None
+                time.sleep(0.001)
+        try:
+            yield
+        finally:
+            # Not by closing alone: a process that was forked meanwhile has it open, too.
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+    finally:
+        os.close(descriptor)
+
+
 def is_locked(error: Exception) -> bool:
     """Whether another writer held the database for longer than the timeout."""
     return isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
 
 
+def is_damage(error: Exception) -> bool:
+    """Whether there is something in the file that is no database, or not all of one."""
+    return isinstance(error, sqlite3.DatabaseError) and any(
+        words in str(error)
+        for words in ("malformed", "not a database", "no such table", "no such column")
+    )
+
+
 _databases: Final[weakref.WeakSet[Database]] = weakref.WeakSet()
 _inherited: Final[list[tuple[deque[Connection], set[Connection]]]] = []
 _forking: Final[list[Database]] = []
-_one_fork: Final = threading.Lock()  # two threads may fork at once
 
 
 def _before_fork() -> None:
-    _one_fork.acquire()
+    forks.acquire()  # two threads may fork at once
     for database in list(_databases):
         _forking.append(database)  # first: a signal may interrupt the wait
         database.before_fork()
@@ -319,7 +281,7 @@ def _before_fork() -> None:
 def _after_fork() -> None:
     while _forking:
         _forking.pop().after_fork()
-    _one_fork.release()
+    forks.release()
 
 
 os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)

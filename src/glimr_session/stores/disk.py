@@ -17,8 +17,18 @@ from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, TypeVar
 from ..errors import ConfigError, StoreUnavailable
 from ..ids import storage_key
 from ..payload import StoredSession, checked_items, decode_stored, encode_stored
-from ..store import DEFAULT_LIFETIME, Data, Duration, SessionStore, seconds
-from .database import OUTAGES, Connection, Database, Row, is_locked
+from ..store import (
+    DEFAULT_LIFETIME,
+    MOVED,
+    Data,
+    Duration,
+    Moved,
+    SessionStore,
+    check_durability,
+    seconds,
+)
+from .database import OUTAGES, Database, forks, is_damage, is_locked
+from .rows import Connection, Found, Row
 
 if TYPE_CHECKING:
     from ..state import Changes
@@ -31,8 +41,13 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 # Rows outlive their sessions by this many seconds, so that a clock which steps forward
-# and back again has destroyed nothing.
-_GRACE: Final = 3600.0
+# by less, and back again, has destroyed nothing: not by two hours, as in a mistaken
+# time zone and summer time.
+_GRACE: Final = 3 * 3600.0
+
+# How often, in seconds, to see whether the database is still there and private: each
+# time would take a tenth of what it takes to open a session.
+_LOOK_EVERY: Final = 1.0
 
 
 def _lent(
@@ -47,12 +62,15 @@ def _lent(
     ) -> Callable[Concatenate[DiskStore, P], R]:
         @functools.wraps(operation)
         def lent(self: DiskStore, /, *args: P.args, **kwargs: P.kwargs) -> R:
+            if time.monotonic() >= self._next_look:
+                self._look()
             database = self._database
             connection = None
             try:
                 connection = database.borrow()
                 result = operation(self, connection, *args, **kwargs)
             except BaseException as error:
+                self._next_look = 0.0
                 if connection is not None:
                     database.drop(connection)
                 if isinstance(error, OUTAGES):
@@ -73,10 +91,14 @@ class DiskStore(SessionStore):
     possible to make. ``lifetime`` is the idle and ``absolute_lifetime`` the absolute
     timeout, in seconds or as a ``timedelta``; 0 is no absolute timeout. ``timeout`` is
     how long to wait for another writer before ``StoreUnavailable``, likewise.
+    ``durability`` is what an acknowledged commit outlives: "process", the death of this
+    process, or "power", that of the machine, at the cost of a wait for the disk.
 
     A directory that others can read or that cannot be written is a ConfigError here, and
-    a damaged database StoreUnavailable, not an error of the first request. It must be on
-    a local file system: SQLite's locks do not hold on a network one.
+    a damaged database StoreUnavailable, not an error of the first request. While it is
+    in use, both are StoreUnavailable, and a database that was deleted is made anew within
+    a second. It must be on a local file system: SQLite's locks do not hold on a network
+    one.
     """
 
     kind = "disk"
@@ -89,21 +111,17 @@ class DiskStore(SessionStore):
         lifetime: Duration = DEFAULT_LIFETIME,
         absolute_lifetime: Duration = timedelta(0),
         timeout: Duration = 5.0,
+        durability: str = "process",
     ) -> None:
         self.lifetime = seconds("lifetime", lifetime)
         self.absolute_lifetime = seconds("absolute_lifetime", absolute_lifetime, zero=True)
         self.directory = Path(os.path.expandvars(directory)).expanduser().absolute()
         self._timeout = seconds("timeout", timeout)
+        check_durability("durability", durability)
+        self._durability = durability
         self._margin = self.lifetime / 10
-        _check_directory(self.directory)
-        try:
-            self._database = Database(self.directory, self._timeout)
-        except OUTAGES as error:
-            raise StoreUnavailable(
-                f"the session store in {self.directory} cannot be opened: {error}. "
-                "If another process holds it, end that; if the file cache.db is damaged, "
-                "move it away (the sessions in it are lost)."
-            ) from error
+        self._database = self._open_database()
+        self._next_look = time.monotonic() + _LOOK_EVERY
 
     @_lent("read")
     def open(self, connection: Connection, cookie_value: str) -> StoredSession | None:
@@ -113,7 +131,7 @@ class DiskStore(SessionStore):
         return found
 
     @_lent("write")
-    def commit(self, connection: Connection, changes: Changes) -> str | None:
+    def commit(self, connection: Connection, changes: Changes) -> str | Moved | None:
         now = time.time()
         base = changes.base
         if base is not None and not changes.moved and self._swap(connection, base, changes, now):
@@ -122,31 +140,38 @@ class DiskStore(SessionStore):
             if base is None:
                 return self._begin(connection, changes, now)
             key = storage_key(base.id)
-            found = self._find(connection, key, now)
-            if found is None:
+            row = connection.find_again(base.row) if base.row else connection.find(key)
+            found = self._checked(row, now)
+            if row is None or found is None:
                 return None
-            if changes.moved:
-                connection.remove(key)
             if changes.invalidated:
+                connection.remove(row[1])
                 return self._begin(connection, changes, now)
-            row = self._row(
+            elsewhere = row[1] != key
+            if changes.moved:
+                if elsewhere:
+                    # Another request has given the session an id that this one's browser
+                    # must not get: to merge a login would log in whoever has got it.
+                    return None
+                key = storage_key(changes.id)
+            new = self._row(
+                row[1] if elsewhere else key,
                 _merged(found, changes, base.revision),
                 revision=found.revision + 1,
                 created=now if changes.moved else found.created,
                 now=now,
             )
-            connection.write(storage_key(changes.id), row)
-        return changes.id
+            connection.replace(found.row, new)
+        return MOVED if elsewhere else changes.id
 
     @_lent("write")
     def touch(self, connection: Connection, session_id: str) -> bool:
         now = time.time()
-        key = storage_key(session_id)
         with connection.transaction():
-            found = self._find(connection, key, now)
+            found = self._find(connection, storage_key(session_id), now)
             if found is None:
                 return False
-            connection.renew(key, now, self._collect(found.created, now))
+            connection.renew(found.row, now, self._collect(found.created, now))
         return True
 
     @_lent("read")
@@ -159,11 +184,19 @@ class DiskStore(SessionStore):
         now = time.time()
         key = storage_key(session_id)
         with connection.transaction():
-            found = self._find(connection, key, now) or StoredSession(created=now)
-            revision = found.revision + 1
-            value = _encoded(checked_items(data), checked_items(flash), set_in=revision)
-            row = self._row(value, revision=revision, created=found.created, now=now)
-            connection.write(key, row)
+            found = self._find(connection, key, now)
+            revision = 1 if found is None else found.revision + 1
+            row = self._row(
+                key,
+                _encoded(checked_items(data), checked_items(flash), set_in=revision),
+                revision=revision,
+                created=now if found is None else found.created,
+                now=now,
+            )
+            if found is None:
+                connection.insert(row)
+            else:
+                connection.replace(found.row, row)
 
     @_lent("write")
     def destroy(self, connection: Connection, session_id: str) -> None:
@@ -188,24 +221,29 @@ class DiskStore(SessionStore):
         )
 
     def _find(self, connection: Connection, key: bytes, now: float) -> StoredSession | None:
-        row = connection.find(key)
+        return self._checked(connection.find(key), now)
+
+    def _checked(self, row: Found | None, now: float) -> StoredSession | None:
+        """Give the session in a row that is readable and has not expired."""
         if row is None:
             return None
-        created, seen, revision, collected, value, mode = row
+        number, key, created, seen, revision, collected, value, mode = row
         ours = (
-            type(created) is type(seen) is type(collected) is float
+            type(key) is bytes
+            and type(created) is type(seen) is type(collected) is float
             and type(revision) is type(mode) is int
             and type(value) is bytes
         )
         stored = decode_stored(value) if ours and mode == 1 else None
         if stored is None:
             logger.warning(
-                "The stored session %s is unreadable and counts as absent.", key.hex()[:8]
+                "The stored session %s is unreadable and counts as absent.",
+                key.hex()[:8] if type(key) is bytes else "without a name",
             )
             return None
         if now >= seen + self.lifetime or now >= self._end(created):
             return None
-        stored.created, stored.seen = created, seen
+        stored.row, stored.created, stored.seen = number, created, seen
         stored.revision, stored.collected = revision, collected
         return stored
 
@@ -217,16 +255,15 @@ class DiskStore(SessionStore):
         One statement and no transaction: half the time of the other way, which is
         there for all other cases.
         """
-        if not base.revision or now >= self._end(base.created):
+        if not base.row or now >= self._end(base.created):
             return False
         if self._collect(base.created, now) - base.collected >= self._margin:
             return False
         return connection.swap(
-            storage_key(base.id),
+            base.row,
             base.revision,
             _merged(base, changes, base.revision),
             now,
-            created=base.created,
             seen=now - self.lifetime,
         )
 
@@ -234,12 +271,13 @@ class DiskStore(SessionStore):
         data, flash = changes.replay({}, {})
         if not data and not flash:
             return ""
-        row = self._row(_encoded(data, flash, set_in=1), revision=1, created=now, now=now)
-        connection.write(storage_key(changes.id), row)
+        key = storage_key(changes.id)
+        value = _encoded(data, flash, set_in=1)
+        connection.insert(self._row(key, value, revision=1, created=now, now=now))
         return changes.id
 
-    def _row(self, value: bytes, *, revision: int, created: float, now: float) -> Row:
-        return Row(created, now, revision, self._collect(created, now), value)
+    def _row(self, key: bytes, value: bytes, *, revision: int, created: float, now: float) -> Row:
+        return Row(key, created, now, revision, self._collect(created, now), value)
 
     def _end(self, created: float) -> float:
         """Give the time of the absolute timeout."""
@@ -252,14 +290,62 @@ class DiskStore(SessionStore):
         """
         return min(now + self.lifetime + self._margin, self._end(created)) + _GRACE
 
+    def _open_database(self) -> Database:
+        _check_directory(self.directory)
+        try:
+            return Database(self.directory, timeout=self._timeout, durability=self._durability)
+        except OUTAGES as error:
+            raise StoreUnavailable(
+                f"the session store in {self.directory} cannot be opened: {error}. "
+                f"If another process holds it, end that; {_WHEN_DAMAGED}"
+            ) from error
+
+    def _look(self) -> None:
+        """See that the database is still there, and private, or make it anew."""
+        try:
+            mode = stat.S_IMODE(self.directory.stat().st_mode)
+            if mode & 0o077:
+                raise StoreUnavailable(_open_to_others(self.directory, mode))
+            in_place = self._database.is_in_place
+        except FileNotFoundError:
+            in_place = False
+        except OSError as error:
+            raise self._outage("be reached", error) from error
+        if not in_place:
+            self._reopen(self._database)
+        self._next_look = time.monotonic() + _LOOK_EVERY
+
+    def _reopen(self, gone: Database) -> None:
+        with forks:  # one thread does it, and no child begins halfway
+            if self._database is not gone:
+                return
+            logger.warning(
+                "The session database in %s was deleted or replaced while it was in use. What is "
+                "there now is used; the sessions that are not in it are lost.",
+                self.directory,
+            )
+            try:
+                self._database = self._open_database()
+            except ConfigError as error:
+                raise StoreUnavailable(str(error)) from error
+        gone.close_idle()
+
     def _outage(self, doing: str, error: Exception) -> StoreUnavailable:
         if is_locked(error):
             reason = f"another writer has held it for {self._timeout:g} s"
+        elif is_damage(error):
+            reason = f"{error}. {_WHEN_DAMAGED.capitalize()}"
         else:
             reason = str(error)
         return StoreUnavailable(
             f"the session store in {self.directory} could not {doing}: {reason}"
         )
+
+
+_WHEN_DAMAGED: Final = (
+    "if the file cache.db is damaged, move it away, and a new one is begun "
+    "(the sessions in it are lost)."
+)
 
 
 def _merged(found: StoredSession, changes: Changes, revision: int) -> bytes:
@@ -292,10 +378,7 @@ def _check_directory(directory: Path) -> None:
             f"directory: {directory} cannot be made: {error.strerror}. Name one that can."
         ) from error
     if mode & 0o077:
-        raise ConfigError(
-            f"directory: {directory} is open to others (mode {mode:04o}), and who reads or "
-            f"writes it can read or forge sessions. Run: chmod 700 {directory}"
-        )
+        raise ConfigError(f"directory: {_open_to_others(directory, mode)}")
     try:
         if mode & 0o300 != 0o300:  # root may write all the same, and nobody meant it to
             raise PermissionError(13, f"mode {mode:04o}")
@@ -306,6 +389,13 @@ def _check_directory(directory: Path) -> None:
             f"directory: {directory} cannot be written: {error.strerror}. "
             f"Run: chmod 700 {directory}, or name another one."
         ) from error
+
+
+def _open_to_others(directory: Path, mode: int) -> str:
+    return (
+        f"{directory} is open to others (mode {mode:04o}), and who reads or "
+        f"writes it can read or forge sessions. Run: chmod 700 {directory}"
+    )
 
 
 disk_store = DiskStore

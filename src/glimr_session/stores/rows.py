@@ -1,0 +1,134 @@
+"""The rows that the disk store keeps in diskcache's table, and the statements on them."""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final, NamedTuple, TypeAlias
+
+__all__ = ["Connection", "Found", "Row"]
+
+# diskcache's columns, in its own sense: store_time is when the id was made, access_time
+# when the session was last used, access_count counts commits, and expire_time is when
+# the row may be collected. Of these, only expire_time is in an index, and to move an
+# entry of that takes as long as the rest of a commit together.
+#
+# A session keeps its rowid for all its life, whatever id it goes by: who opened it
+# before a login finds it again after. Numbers are drawn at random, so that none is ever
+# used for two sessions, as SQLite's own choice would be.
+_FIND: Final = """
+    SELECT rowid, key, store_time, access_time, access_count, expire_time, value, mode
+    FROM Cache WHERE key = ? AND raw = 1
+"""
+_FIND_AGAIN: Final = _FIND.replace("key = ?", "rowid = ?")
+_INSERT: Final = """
+    INSERT OR REPLACE INTO Cache (rowid, key, raw, mode,
+        store_time, access_time, access_count, expire_time, value)
+    VALUES (?, ?, 1, 1, ?, ?, ?, ?, ?)
+"""
+_REPLACE: Final = """
+    UPDATE Cache SET key = ?2, mode = 1, filename = NULL,
+        store_time = ?3, access_time = ?4, access_count = ?5, expire_time = ?6, value = ?7
+    WHERE rowid = ?1
+"""
+_SWAP: Final = """
+    UPDATE Cache SET access_time = ?3, access_count = ?2 + 1, value = ?4
+    WHERE rowid = ?1 AND access_count = ?2 AND access_time > ?5
+"""
+_TOUCH: Final = "UPDATE Cache SET access_time = ?, expire_time = ? WHERE rowid = ?"
+_DELETE: Final = "DELETE FROM Cache WHERE key = ? AND raw = 1"
+_COLLECTABLE: Final = "SELECT 1 FROM Cache WHERE expire_time < ? LIMIT 1"
+# A row's expire_time was computed with the lifetimes of that day; today's have a say too.
+# A planted row without times has none.
+_COLLECT: Final = """
+    DELETE FROM Cache WHERE rowid IN
+    (SELECT rowid FROM Cache WHERE expire_time < ?1 ORDER BY expire_time LIMIT 100)
+    AND coalesce(min(access_time + ?2, store_time + ?3), 0) < ?1
+"""
+_PUSH_ON: Final = """
+    UPDATE Cache SET expire_time = min(access_time + ?2, store_time + ?3) WHERE rowid IN
+    (SELECT rowid FROM Cache WHERE expire_time < ?1 ORDER BY expire_time LIMIT 100)
+"""
+
+
+class Row(NamedTuple):
+    """A session as it is stored. Times are seconds since the epoch."""
+
+    key: bytes
+    created: float
+    seen: float
+    revision: int
+    collected: float
+    value: bytes
+
+
+Found: TypeAlias = tuple[Any, ...]
+"""The number of a row, its fields, and the mode of its value: 1 is bytes as they are.
+
+Of any type: whoever can write the file can plant anything."""
+
+
+class Connection(sqlite3.Connection):
+    """A connection, and what a store says on it."""
+
+    def find(self, key: bytes) -> Found | None:
+        """Give the row under a key."""
+        found: Found | None = self.execute(_FIND, (key,)).fetchone()
+        return found
+
+    def find_again(self, number: int) -> Found | None:
+        """Give a row that was found before, under whatever key it is now."""
+        found: Found | None = self.execute(_FIND_AGAIN, (number,)).fetchone()
+        return found
+
+    def insert(self, row: Row) -> None:
+        """Begin a row, in place of one that has its key."""
+        self.execute(_INSERT, (secrets.randbelow(2**63 - 1) + 1, *row))
+
+    def replace(self, number: int, row: Row) -> None:
+        """Replace everything in a row, the key included."""
+        self.execute(_REPLACE, (number, *row))
+
+    def swap(self, number: int, revision: int, value: bytes, now: float, *, seen: float) -> bool:
+        """Replace the value of a row if it is at this revision still: compare and swap.
+
+        It must have been used after ``seen``, or has expired.
+        """
+        return self.execute(_SWAP, (number, revision, now, value, seen)).rowcount == 1
+
+    def renew(self, number: int, now: float, collected: float) -> None:
+        """Push a row on and leave its value alone."""
+        self.execute(_TOUCH, (now, collected, number))
+
+    def remove(self, key: bytes) -> None:
+        """Delete the row under a key, there or not."""
+        self.execute(_DELETE, (key,))
+
+    def collect(self, now: float, idle: float, absolute: float) -> int | None:
+        """Delete up to a hundred of the rows that may be collected; give their number.
+
+        Those that were used less than ``idle`` seconds ago and made less than
+        ``absolute`` ago are pushed on instead. None if there was nothing to look at.
+
+        If there are none, which is nearly always, the write lock is not asked for.
+        """
+        if self.execute(_COLLECTABLE, (now,)).fetchone() is None:
+            return None
+        with self.transaction():
+            number = self.execute(_COLLECT, (now, idle, absolute)).rowcount
+            self.execute(_PUSH_ON, (now, idle, absolute))
+        return number
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Take the write lock, and COMMIT, or ROLLBACK after an exception."""
+        self.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            if self.in_transaction:  # SQLite itself rolls back when the disk is full
+                self.execute("ROLLBACK")
+            raise
+        self.execute("COMMIT")
