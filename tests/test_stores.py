@@ -29,6 +29,7 @@ from glimr_session.ids import storage_key
 from glimr_session.payload import encode_stored
 from glimr_session.state import SessionState
 from glimr_session.store import Data
+from glimr_session.stores.rows import checksum
 
 from .conftest import Clock
 from .store_contract import (
@@ -463,7 +464,9 @@ def test_sessions_written_before_flash_was_counted_still_load(directory: Path) -
     """Fields that are missing have their defaults."""
     store = DiskStore(directory)
     wire = begin(store)
-    rows(directory, "UPDATE Cache SET value = ?", b'{"_data":{"a":1},"_flash":{"x":"y"}}')
+    value = b'{"_data":{"a":1},"_flash":{"x":"y"}}'
+    ((number,),) = rows(directory, "SELECT rowid FROM Cache")
+    rows(directory, "UPDATE Cache SET value = ?, tag = ?", value, checksum(number, value))
     assert content(store, wire) == ({"a": 1}, {"x": "y"})
     assert Request(store, wire).commit(put("b", 2)) == wire
     assert content(store, wire) == ({"a": 1, "b": 2}, {})

@@ -67,13 +67,20 @@ class Database(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
                 )
             finally:
                 self.close()
-            self._identity = self._identify()
+            found = self._path.stat()
+            self._identity = found.st_dev, found.st_ino
         _databases.add(self)
 
-    @property
     def is_in_place(self) -> bool:
-        """Whether the file is still the one it was: not deleted, nor another in its place."""
-        return self._identify() == self._identity
+        """Tell whether the file is still the one it was: neither deleted nor replaced.
+
+        Raises sqlite3.DatabaseError if somebody has cut it short: what is remembered of
+        it would be served on, and written to, until it is too late to tell.
+        """
+        found = self._path.stat()
+        if found.st_size == 0 or found.st_size % self._page_size:
+            raise sqlite3.DatabaseError("malformed: the file was cut short")
+        return (found.st_dev, found.st_ino) == self._identity
 
     def borrow(self) -> Connection:
         """Lend a connection: the one that was used last, or a new one."""
@@ -133,13 +140,6 @@ class Database(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
             connection.close()
             raise
         return connection
-
-    def _identify(self) -> tuple[int, int] | None:
-        try:
-            found = self._path.stat()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        return found.st_dev, found.st_ino
 
     def _look_around(self) -> None:
         """See what is there before the database is made or opened."""

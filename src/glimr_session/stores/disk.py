@@ -28,7 +28,7 @@ from ..store import (
     seconds,
 )
 from .database import OUTAGES, Database, forks, is_damage, is_locked
-from .rows import Connection, Found, Row
+from .rows import Connection, Found, Row, checksum
 
 if TYPE_CHECKING:
     from ..state import Changes
@@ -145,7 +145,7 @@ class DiskStore(SessionStore):
             if row is None or found is None:
                 return None
             if changes.invalidated:
-                connection.remove(row[1])
+                connection.remove(row[0])
                 return self._begin(connection, changes, now)
             elsewhere = row[1] != key
             if changes.moved:
@@ -200,7 +200,9 @@ class DiskStore(SessionStore):
 
     @_lent("write")
     def destroy(self, connection: Connection, session_id: str) -> None:
-        connection.remove(storage_key(session_id))
+        row = connection.find(storage_key(session_id))
+        if row is not None:
+            connection.remove(row[0])
 
     def gc(self) -> int:
         total = 0
@@ -227,14 +229,15 @@ class DiskStore(SessionStore):
         """Give the session in a row that is readable and has not expired."""
         if row is None:
             return None
-        number, key, created, seen, revision, collected, value, mode = row
+        number, key, created, seen, revision, collected, value, tag = row
         ours = (
             type(key) is bytes
             and type(created) is type(seen) is type(collected) is float
-            and type(revision) is type(mode) is int
+            and type(revision) is int
             and type(value) is bytes
+            and tag == checksum(number, value)
         )
-        stored = decode_stored(value) if ours and mode == 1 else None
+        stored = decode_stored(value) if ours else None
         if stored is None:
             logger.warning(
                 "The stored session %s is unreadable and counts as absent.",
@@ -306,11 +309,11 @@ class DiskStore(SessionStore):
             mode = stat.S_IMODE(self.directory.stat().st_mode)
             if mode & 0o077:
                 raise StoreUnavailable(_open_to_others(self.directory, mode))
-            in_place = self._database.is_in_place
+            in_place = self._database.is_in_place()
         except FileNotFoundError:
             in_place = False
-        except OSError as error:
-            raise self._outage("be reached", error) from error
+        except OUTAGES as error:
+            raise self._outage("be used", error) from error
         if not in_place:
             self._reopen(self._database)
         self._next_look = time.monotonic() + _LOOK_EVERY

@@ -4,41 +4,43 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple, TypeAlias
 
-__all__ = ["Connection", "Found", "Row"]
+__all__ = ["Connection", "Found", "Row", "checksum"]
 
 # diskcache's columns, in its own sense: store_time is when the id was made, access_time
 # when the session was last used, access_count counts commits, and expire_time is when
 # the row may be collected. Of these, only expire_time is in an index, and to move an
-# entry of that takes as long as the rest of a commit together.
+# entry of that takes as long as the rest of a commit together. tag is a checksum: SQLite
+# has none, and if a disk puts one page in the place of another, it can pass for right.
 #
 # A session keeps its rowid for all its life, whatever id it goes by: who opened it
 # before a login finds it again after. Numbers are drawn at random, so that none is ever
 # used for two sessions, as SQLite's own choice would be.
 _FIND: Final = """
-    SELECT rowid, key, store_time, access_time, access_count, expire_time, value, mode
+    SELECT rowid, key, store_time, access_time, access_count, expire_time, value, tag
     FROM Cache WHERE key = ? AND raw = 1
 """
 _FIND_AGAIN: Final = _FIND.replace("key = ?", "rowid = ?")
 _INSERT: Final = """
     INSERT OR REPLACE INTO Cache (rowid, key, raw, mode,
-        store_time, access_time, access_count, expire_time, value)
-    VALUES (?, ?, 1, 1, ?, ?, ?, ?, ?)
+        store_time, access_time, access_count, expire_time, value, tag)
+    VALUES (?, ?, 1, 1, ?, ?, ?, ?, ?, ?)
 """
 _REPLACE: Final = """
     UPDATE Cache SET key = ?2, mode = 1, filename = NULL,
-        store_time = ?3, access_time = ?4, access_count = ?5, expire_time = ?6, value = ?7
+        store_time = ?3, access_time = ?4, access_count = ?5, expire_time = ?6, value = ?7, tag = ?8
     WHERE rowid = ?1
 """
 _SWAP: Final = """
-    UPDATE Cache SET access_time = ?3, access_count = ?2 + 1, value = ?4
+    UPDATE Cache SET access_time = ?3, access_count = ?2 + 1, value = ?4, tag = ?6
     WHERE rowid = ?1 AND access_count = ?2 AND access_time > ?5
 """
 _TOUCH: Final = "UPDATE Cache SET access_time = ?, expire_time = ? WHERE rowid = ?"
-_DELETE: Final = "DELETE FROM Cache WHERE key = ? AND raw = 1"
+_DELETE: Final = "DELETE FROM Cache WHERE rowid = ?"
 _COLLECTABLE: Final = "SELECT 1 FROM Cache WHERE expire_time < ? LIMIT 1"
 # A row's expire_time was computed with the lifetimes of that day; today's have a say too.
 # A planted row without times has none.
@@ -65,7 +67,7 @@ class Row(NamedTuple):
 
 
 Found: TypeAlias = tuple[Any, ...]
-"""The number of a row, its fields, and the mode of its value: 1 is bytes as they are.
+"""The number of a row, its fields and its checksum.
 
 Of any type: whoever can write the file can plant anything."""
 
@@ -73,38 +75,47 @@ Of any type: whoever can write the file can plant anything."""
 class Connection(sqlite3.Connection):
     """A connection, and what a store says on it."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._cursor = self.cursor()  # for what each request says: a new one takes 0.3 us
+
     def find(self, key: bytes) -> Found | None:
         """Give the row under a key."""
-        found: Found | None = self.execute(_FIND, (key,)).fetchone()
+        found: Found | None = self._cursor.execute(_FIND, (key,)).fetchone()
+        if found is not None and found[1] != key:
+            # What a search comes to in an index with one page in the place of another.
+            raise sqlite3.DatabaseError("malformed: the index leads to another session")
         return found
 
     def find_again(self, number: int) -> Found | None:
         """Give a row that was found before, under whatever key it is now."""
-        found: Found | None = self.execute(_FIND_AGAIN, (number,)).fetchone()
+        found: Found | None = self._cursor.execute(_FIND_AGAIN, (number,)).fetchone()
         return found
 
     def insert(self, row: Row) -> None:
         """Begin a row, in place of one that has its key."""
-        self.execute(_INSERT, (secrets.randbelow(2**63 - 1) + 1, *row))
+        number = secrets.randbelow(2**63 - 1) + 1
+        self.execute(_INSERT, (number, *row, checksum(number, row.value)))
 
     def replace(self, number: int, row: Row) -> None:
         """Replace everything in a row, the key included."""
-        self.execute(_REPLACE, (number, *row))
+        self.execute(_REPLACE, (number, *row, checksum(number, row.value)))
 
     def swap(self, number: int, revision: int, value: bytes, now: float, *, seen: float) -> bool:
         """Replace the value of a row if it is at this revision still: compare and swap.
 
         It must have been used after ``seen``, or has expired.
         """
-        return self.execute(_SWAP, (number, revision, now, value, seen)).rowcount == 1
+        written = (number, revision, now, value, seen, checksum(number, value))
+        return self._cursor.execute(_SWAP, written).rowcount == 1
 
     def renew(self, number: int, now: float, collected: float) -> None:
         """Push a row on and leave its value alone."""
         self.execute(_TOUCH, (now, collected, number))
 
-    def remove(self, key: bytes) -> None:
-        """Delete the row under a key, there or not."""
-        self.execute(_DELETE, (key,))
+    def remove(self, number: int) -> None:
+        """Delete a row."""
+        self.execute(_DELETE, (number,))
 
     def collect(self, now: float, idle: float, absolute: float) -> int | None:
         """Delete up to a hundred of the rows that may be collected; give their number.
@@ -132,3 +143,8 @@ class Connection(sqlite3.Connection):
                 self.execute("ROLLBACK")
             raise
         self.execute("COMMIT")
+
+
+def checksum(number: int, value: bytes) -> int:
+    """Give the CRC-32 of a value, which is right in this row and no other."""
+    return zlib.crc32(value, number & 0xFFFFFFFF)
