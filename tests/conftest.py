@@ -11,24 +11,15 @@ from pykka import ActorRegistry
 
 import glimr_session
 
+pytest.register_assert_rewrite("glimr_session.testing.contract")
+
+from glimr_session.testing.contract import Clock as Clock  # noqa: E402
+
 # Examples are drawn anew on each run; a failure prints what repeats it.
 settings.register_profile(
     "default", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 settings.load_profile("default")
-
-
-class Clock:
-    """The time of day, moved by the test."""
-
-    def __init__(self, now: float) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        self.now += seconds
 
 
 @pytest.fixture

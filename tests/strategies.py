@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 from hypothesis import strategies as st
 
-from glimr_session import Json, StoredSession, state
+from glimr_session import StoredSession, state
 from glimr_session.state import SessionState
+from glimr_session.testing.contract import Transition, contents, keys, numbers, texts, values
 
-texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
-numbers = st.integers(-(10**20), 10**20) | st.floats(allow_nan=False, allow_infinity=False)
-
-values: st.SearchStrategy[Json] = st.recursive(
-    st.none() | st.booleans() | numbers | texts,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
-    max_leaves=6,
-)
-
-# Few keys, so that operations meet; the empty one and a name of the wire format too.
-keys = st.sampled_from(["", "a", "b", "_flash", "ключ\0"])
-
-contents = st.dictionaries(keys, values, max_size=4)
-
-Transition: TypeAlias = Callable[[SessionState], SessionState]
+__all__ = [
+    "Transition",
+    "contents",
+    "edits",
+    "keys",
+    "moves",
+    "numbers",
+    "stored",
+    "texts",
+    "values",
+]
 
 
 def _then(function: Callable[..., state.Step], *arguments: Any) -> Transition:

@@ -249,6 +249,10 @@ SOURCE = Path(glimr_session.__file__).parent
 # errors.py stands beside the list: everything may raise one, and it imports nothing.
 # state.py stands above payload.py, which says what values it is made of.
 HOUSE = [
+    "testing.__init__",
+    "testing.contract",
+    "testing.steps",
+    "testing.visits",
     "__init__",
     "wsgi",
     "forms",
@@ -277,6 +281,8 @@ HOMES = {
     "itsdangerous": {"cookies"},
     "diskcache": {"stores.database"},
     "msgspec": {"payload"},
+    "pytest": {"testing.__init__", "testing.contract"},
+    "hypothesis": {"testing.contract"},
 }
 
 

@@ -30,9 +30,7 @@ from glimr_session.payload import encode_stored
 from glimr_session.state import SessionState
 from glimr_session.store import Data
 from glimr_session.stores.rows import checksum
-
-from .conftest import Clock
-from .store_contract import (
+from glimr_session.testing.contract import (
     ABSOLUTE,
     COLLECTED,
     LIFETIME,
@@ -46,6 +44,8 @@ from .store_contract import (
     regenerate,
     run_all,
 )
+
+from .conftest import Clock
 
 
 class TestCookieStore(StoreContract):

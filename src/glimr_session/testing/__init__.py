@@ -1,0 +1,43 @@
+"""For the tests of your application, and of a store of your own.
+
+    from glimr_session.testing import Visitor
+
+    def test_what_is_put_into_the_cart_survives_a_login(store):
+        with Visitor(store) as visitor:
+            cart, login = visitor.request(), visitor.request()
+            cart.session["book"] = 1
+            login.session.regenerate()
+            login.respond()
+            cart.respond()
+            assert visitor.request().session["book"] == 1
+
+:class:`Visitor` takes the requests of one browser step by step, in the order of the
+lines of the test. :class:`Steps` does that with requests to a whole application.
+:class:`StoreContract` is what every store must do, as tests for pytest.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from .steps import Steps
+from .visits import Visit, Visitor
+
+if TYPE_CHECKING:
+    from .contract import StoreContract
+
+__all__ = ["Steps", "StoreContract", "Visit", "Visitor"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the contract when it is asked for: only that needs pytest and Hypothesis."""
+    if name != "StoreContract":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        import pytest
+
+        pytest.register_assert_rewrite(f"{__name__}.contract")
+        from .contract import StoreContract
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"StoreContract needs {error.name}; run: pip install 'glimr-session[testing]'"
+        ) from error
+    return StoreContract

@@ -1,0 +1,578 @@
+"""What every store must do, written once: run it on a store of your own.
+
+A store's tests subclass :class:`StoreContract` and give it a ``store``. What a store
+declares that it cannot promise (``server_side``, ``atomic``, ``largest``) is asserted
+as a limit, not left out.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final, TypeAlias
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from .. import state
+from ..errors import SessionTooLarge, StoreUnavailable
+from ..ids import generate_id
+from ..payload import Json, StoredSession
+from ..state import SessionState
+from ..store import MOVED, Moved, SessionStore
+
+__all__ = [
+    "ABSOLUTE",
+    "COLLECTED",
+    "LIFETIME",
+    "Clock",
+    "Request",
+    "StoreContract",
+    "begin",
+    "content",
+]
+
+Transition: TypeAlias = Callable[[SessionState], SessionState]
+
+LIFETIME: Final = 600.0
+"""The idle timeout of the store under test, in seconds."""
+
+ABSOLUTE: Final = 3600.0
+"""Its absolute timeout, in seconds."""
+
+COLLECTED: Final = LIFETIME + 4 * 3600
+"""Seconds after its last use by which a store has had every reason to collect a session."""
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+numbers = st.integers(-(10**20), 10**20) | st.floats(allow_nan=False, allow_infinity=False)
+values: st.SearchStrategy[Json] = st.recursive(
+    st.none() | st.booleans() | numbers | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=6,
+)
+
+# Few keys, so that operations meet; the empty one and a name of the wire format too.
+keys = st.sampled_from(["", "a", "b", "_flash", "ключ\0"])
+
+contents = st.dictionaries(keys, values, max_size=4)
+
+
+class Clock:
+    """The time of day, moved by the test."""
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def put(key: str, value: Json) -> Transition:
+    return lambda current: state.put(current, key, value)[0]
+
+
+def flash(key: str, value: Json) -> Transition:
+    return lambda current: state.flash(current, key, value)[0]
+
+
+def increment(key: str) -> Transition:
+    return lambda current: state.increment(current, key, 1)[0]
+
+
+def forget(key: str) -> Transition:
+    return lambda current: state.forget(current, key)[0]
+
+
+def regenerate(current: SessionState) -> SessionState:
+    return state.regenerate(current, generate_id())[0]
+
+
+def to(new_id: str) -> Transition:
+    return lambda current: state.regenerate(current, new_id)[0]
+
+
+def invalidate(current: SessionState) -> SessionState:
+    return state.invalidate(current, generate_id())[0]
+
+
+def begin(store: SessionStore, *transitions: Transition) -> str:
+    """Begin a session and give its cookie value."""
+    wire = Request(store, None).commit(*transitions or (put("a", 1),))
+    assert wire
+    return wire
+
+
+class Request:
+    """A request: it opens a session, and commits what it did to it."""
+
+    def __init__(self, store: SessionStore, wire: str | None) -> None:
+        self.store = store
+        base = None if wire is None else store.open(wire)
+        assert wire is None or base is not None
+        self.state = SessionState.new(generate_id()) if base is None else SessionState.opened(base)
+
+    def answer(self, *transitions: Transition) -> str | Moved | None:
+        for transition in transitions:
+            self.state = transition(self.state)
+        return self.store.commit(self.state.changes)
+
+    def commit(self, *transitions: Transition) -> str | None:
+        """Give the cookie value of a session that is known to go by its id still."""
+        answer = self.answer(*transitions)
+        assert answer is not MOVED
+        return answer
+
+
+def content(store: SessionStore, wire: str) -> tuple[dict[str, Json], dict[str, Json]] | None:
+    """Give data and flash behind a cookie value, or None."""
+    found = store.open(wire)
+    return None if found is None else (found.data, found.flash)
+
+
+class StoreContract:
+    """The promises of :class:`~glimr_session.SessionStore`, as tests for pytest.
+
+        class TestMyStore(StoreContract):
+            @pytest.fixture
+            def store(self) -> SessionStore:
+                return MyStore(lifetime=LIFETIME, absolute_lifetime=ABSOLUTE)
+
+            @pytest.fixture
+            def broken(self, store: SessionStore) -> SessionStore:
+                ...  # take its storage away: stop the server, remove the table
+                return store
+
+    A store that asks another machine for the time needs a ``clock`` of its own.
+    """
+
+    expires = True
+    """Whether the store keeps the lifetimes itself: new()'s leave that to their functions."""
+
+    @pytest.fixture
+    def store(self) -> SessionStore:
+        """The store under test, empty, made with LIFETIME and ABSOLUTE."""
+        pytest.fail("the contract needs a store: override the fixture `store`")
+
+    @pytest.fixture
+    def broken(self, store: SessionStore) -> SessionStore:
+        """The same store after its storage has gone."""
+        pytest.fail("the contract tries an outage: override the fixture `broken`")
+
+    @pytest.fixture
+    def clock(self, monkeypatch: pytest.MonkeyPatch) -> Clock:
+        """A clock in place of time.time, in whole seconds."""
+        stopped = Clock(float(int(time.time())))
+        monkeypatch.setattr(time, "time", stopped)
+        return stopped
+
+    def test_a_session_is_created_and_opened(self, store: SessionStore) -> None:
+        """What is committed under a new id is found behind its cookie value."""
+        request = Request(store, None)
+        wire = request.commit(put("a", [1, {"b": None}]), flash("x", "hello"))
+        assert wire is not None
+        found = store.open(wire)
+        assert found is not None
+        assert found.id == request.state.id
+        assert (found.data, found.flash) == ({"a": [1, {"b": None}]}, {"x": "hello"})
+
+    def test_load_and_save_are_those_of_the_reference(self, store: SessionStore) -> None:
+        """Data and flash under an id, whatever was there before."""
+        session_id = generate_id()
+        store.save(session_id, {"a": 1}, {"x": 1})
+        store.save(session_id, {"b": 2}, {"y": 2})
+        wire = store.cookie_value(session_id, {"b": 2}, {"y": 2})
+        key = session_id if store.server_side else wire
+        assert store.load(key) == ({"b": 2}, {"y": 2})
+        assert content(store, wire) == ({"b": 2}, {"y": 2})
+
+    def test_nothing_is_known_of_an_unknown_session(self, store: SessionStore) -> None:
+        """Absence is a value: None, empty, and no error."""
+        for made_up in (generate_id(), "", "x", "é" * 10, "A" * 5000, "e30"):
+            assert store.open(made_up) is None
+            assert store.load(made_up) == ({}, {})
+            assert store.touch(made_up) is False
+            store.destroy(made_up)
+
+    def test_opening_writes_nothing(self, store: SessionStore, clock: Clock) -> None:
+        """Opening again and again neither changes a session nor prolongs it."""
+        wire = begin(store)
+        clock.advance(LIFETIME - 1)
+        for _ in range(3):
+            assert content(store, wire) == ({"a": 1}, {})
+        if self.expires:
+            clock.advance(1)
+            assert store.open(wire) is None
+
+    def test_a_new_session_with_nothing_in_it_is_not_kept(self, store: SessionStore) -> None:
+        """There is nothing to come back to: "" instead of a cookie value."""
+        assert Request(store, None).commit(put("a", 1), forget("a")) == ""
+
+    def test_it_expires_at_the_exact_second(self, store: SessionStore, clock: Clock) -> None:
+        """Idle for the lifetime is too long, a second less is not."""
+        if not self.expires:
+            assert store.lifetime == 0
+            return
+        wire = begin(store)
+        request = Request(store, wire)
+        clock.advance(LIFETIME - 1)
+        assert store.open(wire) is not None
+        clock.advance(1)
+        assert store.open(wire) is None
+        if store.server_side:
+            assert request.commit(put("a", 2)) is None
+            assert store.touch(request.state.id) is False
+
+    def test_a_commit_pushes_the_idle_expiry_on(self, store: SessionStore, clock: Clock) -> None:
+        """The lifetime counts from the last use."""
+        wire = begin(store)
+        clock.advance(LIFETIME - 1)
+        renewed = Request(store, wire).commit(put("b", 2))
+        assert renewed
+        clock.advance(LIFETIME - 1)
+        assert content(store, renewed) == ({"a": 1, "b": 2}, {})
+
+    def test_a_touch_pushes_the_idle_expiry_on(self, store: SessionStore, clock: Clock) -> None:
+        """It leaves the data alone; where it cannot, a commit without changes does it."""
+        wire = begin(store)
+        request = Request(store, wire)
+        clock.advance(LIFETIME - 1)
+        if store.server_side:
+            assert store.touch(request.state.id) is True
+        else:
+            assert store.touch(request.state.id) is False
+            wire = request.commit() or ""
+        clock.advance(LIFETIME - 1)
+        assert content(store, wire) == ({"a": 1}, {})
+
+    def test_nothing_passes_the_absolute_expiry(self, store: SessionStore, clock: Clock) -> None:
+        """Neither a touch nor a commit prolongs a session past it."""
+        if not self.expires:
+            assert store.absolute_lifetime == 0
+            return
+        wire = begin(store)
+        begun = clock.now
+        while clock.now + LIFETIME - 1 < begun + ABSOLUTE:
+            clock.advance(LIFETIME - 1)
+            request = Request(store, wire)
+            store.touch(request.state.id)
+            wire = request.commit(put("a", clock.now)) or ""
+        clock.now = begun + ABSOLUTE - 1
+        store.touch(Request(store, wire).state.id)
+        assert store.open(wire) is not None
+        clock.advance(1)
+        assert store.open(wire) is None
+
+    def test_a_slow_request_does_not_outlive_the_session(
+        self, store: SessionStore, clock: Clock
+    ) -> None:
+        """What was opened in time and is committed too late finds it gone."""
+        if not self.expires or not store.server_side:
+            assert store.lifetime == 0 or store.largest is not None
+            return
+        for step, times in ((LIFETIME, 1), (LIFETIME - 1, int(ABSOLUTE // LIFETIME) + 1)):
+            wire = begin(store)
+            begun = clock.now
+            for _ in range(times - 1):
+                clock.advance(min(step, begun + ABSOLUTE - 1 - clock.now))
+                Request(store, wire).commit(put("a", clock.now))
+            request = Request(store, wire)
+            clock.advance(step)
+            assert request.commit(put("late", 1)) is None
+            assert store.open(wire) is None
+
+    def test_a_new_id_has_an_absolute_lifetime_of_its_own(
+        self, store: SessionStore, clock: Clock
+    ) -> None:
+        """It counts from the making of the id, and a login makes one."""
+        wire = begin(store)
+        for _ in range(8):
+            clock.advance(LIFETIME - 1)
+            wire = Request(store, wire).commit(regenerate) or ""
+        assert store.open(wire) is not None
+
+    def test_destroyed_is_gone(self, store: SessionStore) -> None:
+        """At once, and twice is fine. A copied cookie survives where it is the store."""
+        wire = begin(store)
+        session_id = Request(store, wire).state.id
+        store.destroy(session_id)
+        store.destroy(session_id)
+        assert (store.open(wire) is None) == store.server_side
+
+    def test_what_is_gone_stays_gone(self, store: SessionStore) -> None:
+        """A request that opened a session before its logout does not bring it back."""
+        wire = begin(store)
+        for late in ([put("b", 2)], [regenerate], [invalidate, flash("bye", 1)], []):
+            wire = begin(store)
+            slow = Request(store, wire)
+            assert Request(store, wire).commit(invalidate) == ""
+            answer = slow.commit(*late)
+            if store.server_side:
+                assert answer is None
+                assert store.open(wire) is None
+                assert store.open(slow.state.id) is None
+            else:
+                assert answer
+
+    def test_it_is_overwritten_by_the_later_commit(self, store: SessionStore) -> None:
+        """Requests one after the other see each other's work."""
+        wire = begin(store, put("a", 1), put("b", 1))
+        wire = Request(store, wire).commit(put("a", 2)) or ""
+        wire = Request(store, wire).commit(forget("b"), put("c", 3)) or ""
+        assert content(store, wire) == ({"a": 2, "c": 3}, {})
+
+    def test_flash_is_there_for_one_request(self, store: SessionStore) -> None:
+        """The request that is shown it commits its going."""
+        wire = begin(store, flash("x", "hello"))
+        assert content(store, wire) == ({}, {"x": "hello"})
+        reader = Request(store, wire)
+        assert reader.state.dirty
+        wire = reader.commit(put("seen", True)) or ""
+        assert content(store, wire) == ({"seen": True}, {})
+
+    def test_it_moves_to_a_new_id(self, store: SessionStore) -> None:
+        """The new one present, the old one absent; the data is the same."""
+        wire = begin(store)
+        request = Request(store, wire)
+        moved = request.commit(regenerate, put("user", 7))
+        assert moved
+        assert moved != wire
+        found = store.open(moved)
+        assert found is not None
+        assert (found.id, found.data) == (request.state.id, {"a": 1, "user": 7})
+        assert (store.open(wire) is None) == store.server_side
+
+    def test_a_commit_follows_its_session_to_a_new_id(self, store: SessionStore) -> None:
+        """What was opened before a login is merged after it, and is not told the new id."""
+        wire = begin(store, put("n", 1))
+        slow, slower = Request(store, wire), Request(store, wire)
+        login = Request(store, wire)
+        moved = login.commit(regenerate, put("user", 7)) or ""
+        answers = [slow.answer(put("b", 2), increment("n")), slower.answer(increment("n"))]
+        if store.atomic:
+            assert answers == [MOVED, MOVED]
+            assert content(store, moved) == ({"n": 3, "user": 7, "b": 2}, {})
+            again = Request(store, moved).commit(regenerate) or ""
+            assert slow.answer(put("c", 3)) is MOVED
+            assert content(store, moved) is None
+            assert content(store, again) == ({"n": 4, "user": 7, "b": 2, "c": 3}, {})
+        elif store.server_side:
+            assert answers == [None, None]
+            assert content(store, moved) == ({"n": 1, "user": 7}, {})
+        assert (content(store, wire) is None) == store.server_side
+
+    def test_a_logout_follows_its_session_to_a_new_id(self, store: SessionStore) -> None:
+        """It ends the session, also if a login gave it another id meanwhile."""
+        wire = begin(store)
+        logout, another = Request(store, wire), Request(store, wire)
+        moved = Request(store, wire).commit(regenerate, put("user", 7)) or ""
+        answer = logout.commit(invalidate)
+        if store.atomic:
+            assert answer == ""
+            assert content(store, moved) is None
+            assert another.commit(invalidate, flash("bye", 1)) is None
+        else:
+            assert answer == (None if store.server_side else "")
+            assert content(store, moved) == ({"a": 1, "user": 7}, {})
+
+    def test_of_two_that_move_a_session_the_first_wins(self, store: SessionStore) -> None:
+        """To merge the second would log in whoever has got the first one's id."""
+        wire = begin(store)
+        first, second = Request(store, wire), Request(store, wire)
+        moved = first.commit(regenerate, put("first", 1)) or ""
+        answer = second.commit(regenerate, put("second", 2))
+        assert content(store, moved) == ({"a": 1, "first": 1}, {})
+        if store.server_side:
+            assert answer is None
+            assert store.open(second.state.id) is None
+
+    def test_invalidated_leaves_nothing(self, store: SessionStore) -> None:
+        """No session is left, and so no cookie value."""
+        wire = begin(store)
+        request = Request(store, wire)
+        assert request.commit(put("b", 2), invalidate) == ""
+        assert (store.open(wire) is None) == store.server_side
+        assert store.open(request.state.id) is None
+
+    def test_invalidated_can_begin_another_session(self, store: SessionStore) -> None:
+        """A goodbye left after a logout is in a new session that has nothing else."""
+        wire = begin(store)
+        request = Request(store, wire)
+        another = request.commit(put("b", 2), invalidate, flash("bye", "see you"))
+        assert another
+        found = store.open(another)
+        assert found is not None
+        assert (found.id, found.data, found.flash) == (
+            request.state.id, {}, {"bye": "see you"},
+        )  # fmt: skip
+        assert (store.open(wire) is None) == store.server_side
+
+    def test_two_requests_at_once_are_merged(self, store: SessionStore) -> None:
+        """Neither undoes the other's work; in a cookie, the later answer wins whole."""
+        wire = begin(store, put("n", 1), put("gone", 1))
+        one, other = Request(store, wire), Request(store, wire)
+        one.commit(put("one", 1), increment("n"), forget("gone"))
+        wire = other.commit(put("other", 2), increment("n")) or ""
+        if store.server_side:
+            assert content(store, wire) == ({"n": 3, "one": 1, "other": 2}, {})
+        else:
+            assert content(store, wire) == ({"n": 2, "other": 2, "gone": 1}, {})
+
+    @pytest.mark.parametrize("words", ["again", "new"])
+    def test_flash_set_beside_flash_shown_is_kept(self, store: SessionStore, words: str) -> None:
+        """Also where the words are the same as those that were shown."""
+        wire = begin(store, flash("x", "again"))
+        reader, writer = Request(store, wire), Request(store, wire)
+        written = writer.commit(flash("x", words))
+        read = reader.commit(put("page", 1))
+        if store.atomic:
+            assert content(store, wire) == ({"page": 1}, {"x": words})
+        else:
+            assert written
+            assert read
+
+    @pytest.mark.parametrize("size", [100, 5_000, 1_000_000])
+    def test_what_is_too_large_is_refused_before_anything_is_written(
+        self, store: SessionStore, size: int
+    ) -> None:
+        """Where there is a limit, SessionTooLarge names it and the old session is intact."""
+        wire = begin(store)
+        request = Request(store, wire)
+        text = "é" * size
+        if store.largest is None or size * 2 < store.largest / 2:
+            wire = request.commit(put("text", text)) or ""
+            assert content(store, wire) == ({"a": 1, "text": text}, {})
+        else:
+            with pytest.raises(SessionTooLarge) as error:
+                request.commit(put("text", text), invalidate, put("text", text))
+            assert error.value.size > error.value.limit == store.largest
+            assert content(store, wire) == ({"a": 1}, {})
+
+    def test_any_content_comes_back(self, store: SessionStore) -> None:
+        """Non-ASCII and NUL in keys and values, and every shape that JSON has."""
+
+        @given(contents, contents)
+        def comes_back(data: dict[str, Json], shown: dict[str, Json]) -> None:
+            wire = begin(
+                store,
+                put("there", True),
+                lambda current: state.update(current, data)[0],
+                *(flash(key, value) for key, value in shown.items()),
+            )
+            assert content(store, wire) == ({"there": True, **data}, shown)
+
+        comes_back()
+
+    def test_gc_removes_what_expired_and_only_that(self, store: SessionStore, clock: Clock) -> None:
+        """It gives the number of what it removed; live sessions are all there after it."""
+        old = [begin(store) for _ in range(250)]
+        clock.advance(COLLECTED)
+        live = [begin(store) for _ in range(5)]
+        number = store.gc()
+        assert number == (250 if store.server_side and self.expires else 0)
+        assert all(store.open(wire) is not None for wire in live)
+        if self.expires:
+            assert all(store.open(wire) is None for wire in old)
+        assert store.gc() == 0
+
+    def test_many_threads_lose_nothing(self, store: SessionStore) -> None:
+        """Where commits are atomic, every increment and every key of every thread is there."""
+        threads, rounds = 4, 25
+        wire = begin(store)
+        errors: list[BaseException] = []
+
+        def work(name: str) -> None:
+            try:
+                for number in range(rounds):
+                    Request(store, wire).commit(increment("n"), put(f"{name}{number}", 1))
+            except BaseException as error:  # noqa: BLE001  # raised below, in the test
+                errors.append(error)
+            finally:
+                store.close()
+
+        run_all([partial(work, name) for name in "abcd"[:threads]])
+        assert errors == []
+        found = content(store, wire)
+        assert found is not None
+        if store.atomic:
+            assert found[0]["n"] == threads * rounds
+            assert len(found[0]) == 2 + threads * rounds
+
+    def test_a_move_is_never_seen_half_done(self, store: SessionStore) -> None:
+        """Beside a stream of moves, a session is under its old id or its new one."""
+        if not store.atomic:
+            assert not store.server_side or type(store).commit is SessionStore.commit
+            return
+        wire = begin(store)
+        seen: list[str] = []
+        done = threading.Event()
+        moves = [generate_id() for _ in range(40)]
+
+        def move() -> None:
+            current = wire
+            for new_id in moves:
+                request = Request(store, current)
+                request.commit(to(new_id))
+                current = new_id
+            done.set()
+            store.close()
+
+        def watch() -> None:
+            chain = [wire, *moves]
+            position = 0
+            while not done.is_set() or position < len(moves):
+                # Read the older one first: once it is absent, the next must be present.
+                if store.open(chain[position]) is not None:
+                    continue
+                if position == len(moves) or store.open(chain[position + 1]) is None:
+                    later = any(store.open(one) is not None for one in chain[position + 1 :])
+                    if not later:
+                        seen.append(f"neither at {position}")
+                        break
+                position += 1
+            store.close()
+
+        run_all([move, watch])
+        assert seen == []
+        assert store.open(moves[-1]) is not None
+        assert all(store.open(one) is None for one in [wire, *moves[:-1]])
+
+    def test_an_outage_is_not_absence(self, store: SessionStore, broken: SessionStore) -> None:
+        """Every operation that needs the storage raises StoreUnavailable, with the cause."""
+        session_id = generate_id()
+        base = StoredSession(id=session_id, data={"a": 1})
+        changes = put("a", 2)(SessionState.opened(base)).changes
+        begun = put("a", 2)(SessionState.new(session_id)).changes
+        operations: list[Callable[[], Any]] = [
+            lambda: broken.open(session_id),
+            lambda: broken.load(session_id),
+            lambda: broken.save(session_id, {"a": 1}, {}),
+            lambda: broken.destroy(session_id),
+            lambda: broken.commit(changes),
+            lambda: broken.commit(begun),
+            lambda: broken.touch(session_id),
+            broken.gc,
+        ]
+        for operation in operations:
+            if broken.server_side:
+                with pytest.raises(StoreUnavailable) as error:
+                    operation()
+                assert error.value.__cause__ is not None
+                assert session_id not in str(error.value)
+            else:
+                operation()  # there is nothing that could be out of reach
+
+
+def run_all(functions: list[Callable[[], None]]) -> None:
+    """Run each function in a thread, and wait for all of them."""
+    threads = [threading.Thread(target=function) for function in functions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()

@@ -1,0 +1,304 @@
+"""Two requests of one browser, in any order of steps: nothing is lost, nobody comes back.
+
+The machine takes the requests step by step, on the disk store, and beside them a model
+that keeps whole sessions: what a request did, it does to the session as it is when the
+request commits. A failing order of steps shrinks to a few lines.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+from hypothesis import Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from glimr_session import DiskStore
+from glimr_session.state import Changes
+from glimr_session.stores.rows import Connection
+from glimr_session.testing import Visit, Visitor
+
+TABS = st.sampled_from(["one", "other"])
+# Numbers only: what increment() adds to is a number whatever the other request did.
+KEYS = st.sampled_from(["a", "b"])
+NUMBERS = st.integers(-3, 3)
+WORDS = st.sampled_from(["x", "y"])
+
+
+@dataclass
+class Content:
+    """Data and flash. A flash set anew in the same words is another one: it is numbered."""
+
+    data: dict[str, int] = field(default_factory=dict)
+    flash: dict[str, tuple[str, int]] = field(default_factory=dict)
+
+    @property
+    def words(self) -> dict[str, str]:
+        return {key: word for key, (word, _) in self.flash.items()}
+
+
+Edit: TypeAlias = Callable[[Content], object]
+
+
+@dataclass
+class Stored:
+    """A session in the model: it moves with each login, and ends with a logout."""
+
+    content: Content
+    cookie: str
+    former: list[str] = field(default_factory=list)
+    ended: bool = False
+
+
+@dataclass
+class Request:
+    """A request in the model: what it found and was shown, and what it did."""
+
+    visit: Visit
+    found: Stored | None
+    cookie: str
+    shown: dict[str, tuple[str, int]]
+    edits: list[Edit] = field(default_factory=list)
+    moves: bool = False
+    ends: bool = False
+
+
+class Interleavings(RuleBasedStateMachine):
+    """A browser with two tabs, each of which can wait for a response."""
+
+    store: DiskStore
+    database: sqlite3.Connection
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.database.execute("DELETE FROM Cache")
+        self.visitor = Visitor(self.store)
+        self.sessions: list[Stored] = []
+        self.waiting: dict[str, Request] = {}
+        self.numbers = count()
+
+    def teardown(self) -> None:
+        for request in self.waiting.values():
+            request.visit.break_off()
+
+    @initialize()
+    def begin(self) -> None:
+        self.open("one")
+        self.put("one", "a", 1)
+        self.respond("one", received=True)
+
+    @rule(tab=TABS)
+    def open(self, tab: str) -> None:
+        """Begin a request, unless the tab waits for one."""
+        if tab in self.waiting:
+            return
+        cookie = self.visitor.cookie
+        found = next((one for one in self.sessions if one.cookie == cookie and not one.ended), None)
+        visit = self.visitor.request().open()
+        content = Content() if found is None else found.content
+        assert visit.session.all() == content.data
+        assert visit.session.state().loaded_flash == content.words
+        self.waiting[tab] = Request(visit, found, cookie, dict(content.flash))
+
+    def among(self, tab: str) -> Request:
+        """Give the request of this tab if it waits, else that of the other one."""
+        return self.waiting.get(tab) or next(iter(self.waiting.values()))
+
+    @precondition(lambda self: self.waiting)
+    @rule(tab=TABS, key=KEYS, value=NUMBERS)
+    def put(self, tab: str, key: str, value: int) -> None:
+        request = self.among(tab)
+        request.visit.session.put(key, value)
+        request.edits.append(lambda content: content.data.update({key: value}))
+
+    @precondition(lambda self: self.waiting)
+    @rule(tab=TABS, key=KEYS)
+    def forget(self, tab: str, key: str) -> None:
+        request = self.among(tab)
+        request.visit.session.forget(key)
+        request.edits.append(lambda content: content.data.pop(key, None))
+
+    @precondition(lambda self: self.waiting)
+    @rule(tab=TABS, key=KEYS, by=NUMBERS)
+    def increment(self, tab: str, key: str, by: int) -> None:
+        request = self.among(tab)
+        request.visit.session.increment(key, by)
+        request.edits.append(
+            lambda content: content.data.update({key: content.data.get(key, 0) + by})
+        )
+
+    @precondition(lambda self: self.waiting)
+    @rule(tab=TABS)
+    def clear(self, tab: str) -> None:
+        request = self.among(tab)
+        request.visit.session.clear()
+        request.edits.append(lambda content: content.data.clear())
+
+    @precondition(lambda self: self.waiting)
+    @rule(tab=TABS, key=KEYS, word=WORDS)
+    def flash(self, tab: str, key: str, word: str) -> None:
+        request = self.among(tab)
+        request.visit.session.flash(key, word)
+        request.edits.append(
+            lambda content: content.flash.update({key: (word, next(self.numbers))})
+        )
+
+    @precondition(lambda self: self.waiting)
+    @rule(tab=TABS)
+    def regenerate(self, tab: str) -> None:
+        request = self.among(tab)
+        request.visit.session.regenerate()
+        request.moves = True
+
+    @precondition(lambda self: self.waiting)
+    @rule(tab=TABS)
+    def invalidate(self, tab: str) -> None:
+        request = self.among(tab)
+        request.visit.session.invalidate()
+        request.ends = True
+        request.edits.clear()
+
+    @precondition(lambda self: self.waiting)
+    @rule(tab=TABS)
+    def break_off(self, tab: str) -> None:
+        """The handler raises: nothing of the request is committed."""
+        self.taken(tab).visit.break_off()
+
+    @precondition(lambda self: self.waiting)
+    @rule(tab=TABS, received=st.sampled_from([True, True, True, False]))
+    def respond(self, tab: str, received: bool) -> None:
+        """Commit, and set the cookie that the model expects, or none."""
+        request = self.taken(tab)
+        found, before = request.found, self.visitor.cookie
+        set_cookie = request.visit.respond(received=received)
+        cookie = None if set_cookie is None else set_cookie.partition("; ")[0]
+        if cookie is None or not received:
+            assert self.visitor.cookie == before
+        if found is None:
+            self.begun(request, cookie)
+        elif found.ended:
+            assert cookie is None  # gone stays gone
+        elif request.ends:
+            found.ended = True
+            self.begun(request, cookie)
+        elif request.moves and found.cookie != request.cookie:
+            assert cookie is None  # of two logins at once the first one wins
+        else:
+            self.merged(request, found, cookie)
+
+    def taken(self, tab: str) -> Request:
+        request = self.among(tab)
+        self.waiting = {name: one for name, one in self.waiting.items() if one is not request}
+        return request
+
+    def begun(self, request: Request, cookie: str | None) -> None:
+        """A session begins, if there is anything to keep."""
+        content = Content()
+        for edit in request.edits:
+            edit(content)
+        if content != Content():
+            assert cookie is not None
+            assert all(cookie not in (one.cookie, *one.former) for one in self.sessions)
+            self.sessions.append(Stored(content, cookie))
+        else:
+            assert cookie == ("glimr_session=" if request.found is not None else None)
+
+    def merged(self, request: Request, found: Stored, cookie: str | None) -> None:
+        """What was shown goes, unless it was set anew since; what was done is done again."""
+        content = found.content
+        for key, shown in request.shown.items():
+            if content.flash.get(key) == shown:
+                del content.flash[key]
+        for edit in request.edits:
+            edit(content)
+        if request.moves:
+            assert cookie is not None
+            found.former.append(found.cookie)
+            found.cookie = cookie
+        else:
+            assert cookie is None
+
+    @invariant()
+    def everything_acknowledged_is_there_and_nothing_else(self) -> None:
+        """Whoever comes with a cookie finds what the model has for it, or nothing."""
+        for session in self.sessions:
+            for cookie in (session.cookie, *session.former):
+                live = cookie == session.cookie and not session.ended
+                expected = session.content if live else Content()
+                with Visitor(self.store, cookie) as visitor:
+                    state = visitor.request().open().session.state()
+                assert state.data == expected.data
+                assert state.loaded_flash == expected.words
+
+    @invariant()
+    def no_entry_is_left_over(self) -> None:
+        """What has ended is not in the database, under any id."""
+        ((number,),) = self.database.execute("SELECT count(*) FROM Cache").fetchall()
+        assert number == sum(not session.ended for session in self.sessions)
+
+
+def run(directory: Path, **options: Any) -> None:
+    path = directory / "sessions"
+    with (
+        closing(DiskStore(path)) as Interleavings.store,
+        closing(sqlite3.connect(path / "cache.db", isolation_level=None)) as Interleavings.database,
+    ):
+        run_state_machine_as_test(
+            Interleavings, settings=settings(stateful_step_count=30, **options)
+        )
+
+
+def test_any_order_of_steps_is_as_one_request_after_the_other(tmp_path: Path) -> None:
+    """What is found afterwards is what the commits made of it, one whole after the other."""
+    run(tmp_path, max_examples=200)
+
+
+def overwrite(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each request write the session as it saw it."""
+    replay = Changes.replay
+
+    def onto_what_it_saw(self: Changes, *stored: Any, **options: Any) -> Any:
+        base = self.base
+        return replay(self, base.data if base else {}, base.flash if base else {}, **options)
+
+    monkeypatch.setattr(Changes, "replay", onto_what_it_saw)
+
+
+def stay_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody find a session again that has moved."""
+    monkeypatch.setattr(Connection, "find_again", lambda self, number: None)
+
+
+def come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a logout leave the session where it is."""
+    monkeypatch.setattr(Connection, "remove", lambda self, number: None)
+
+
+@pytest.mark.parametrize("spoil", [overwrite, stay_behind, come_back])
+def test_the_machine_finds_what_it_looks_for(
+    spoil: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A store that overwrites, loses track of a session or keeps what has ended fails."""
+    spoil(monkeypatch)
+    with pytest.raises(AssertionError):
+        run(
+            tmp_path,
+            max_examples=500,
+            phases=[Phase.generate],  # found is enough
+            report_multiple_bugs=False,
+            database=None,
+        )
