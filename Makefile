@@ -2,19 +2,23 @@
 
 PYTHON ?= python3
 PORT ?= 8000
+SECONDS ?= 60
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types check bench format clean
+.PHONY: help demo test test-faults lint types check bench fuzz format clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: .venv/demo ## Serve the sign-up site on http://127.0.0.1:8000 (PORT=8765 for another port)
 	PORT=$(PORT) $(BIN)/python examples/signup/serve.py
 
-test: .venv/test ## Run the tests
-	$(BIN)/python -m pytest
+test: .venv/test ## Run the tests, but for those of faults
+	$(BIN)/python -m pytest --ignore tests/faults
+
+test-faults: .venv/test ## Run the tests of faults: killed processes, full disks, damaged files
+	$(BIN)/python -m pytest tests/faults
 
 lint: .venv/lint ## Check style and formatting
 	$(BIN)/ruff check
@@ -24,10 +28,13 @@ types: .venv/lint ## Check the types, with mypy and with pyright
 	$(BIN)/mypy
 	$(BIN)/pyright
 
-check: lint types test ## Everything that has to pass before a commit
+check: lint types test test-faults ## Everything that has to pass before a commit
 
 bench: .venv/bench ## Measure speed against the alternatives and print a table
 	$(BIN)/python -m benchmarks
+
+fuzz: .venv/fuzz ## Look for input that breaks a reader (SECONDS=600 for longer)
+	$(BIN)/python -m fuzz --seconds $(SECONDS)
 
 format: .venv/lint ## Format the code and mend what can be mended by itself
 	$(BIN)/ruff check --fix

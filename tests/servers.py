@@ -36,6 +36,20 @@ preload_app = {preload}
 control_socket_disable = True
 """
 
+# The application is made in the master, before it forks, which is uWSGI's default. Its
+# requests are left to finish at SIGTERM only if it is told so.
+UWSGI: Final = """\
+[uwsgi]
+eval = from tests.server_apps import make_application; application = make_application({app!r})
+http-socket = 127.0.0.1:0
+master = true
+processes = {processes}
+threads = {threads}
+need-app = true
+die-on-term = true
+disable-logging = true
+"""
+
 
 class Server(NamedTuple):
     """A server that is running."""
@@ -97,7 +111,11 @@ def command(
 ) -> list[str]:
     """Give the command that starts a server."""
     program = name.partition(" ")[0]
-    needed(program)
+    needed("pyuwsgi" if program == "uwsgi" else program)
+    if program == "uwsgi":
+        file = directory / "uwsgi.ini"
+        file.write_text(UWSGI.format(app=app, processes=processes, threads=threads) + settings)
+        return [str(Path(sys.executable).with_name("uwsgi")), "--ini", str(file)]
     if program != "gunicorn":
         return [sys.executable, "-m", "tests.server_apps", name, app, str(threads)]
     file = directory / "gunicorn.conf.py"
@@ -119,12 +137,15 @@ def running(
     threads: int = THREADS,
     settings: str = "",
     environ: Mapping[str, str] | None = None,
+    failing: bool = False,
 ) -> Iterator[Server]:
-    """Start a server, wait until it listens, and end it; it must not log a traceback.
+    """Start a server, wait until it listens, and end it.
 
-    ``name`` is "gunicorn", "gunicorn preload" or one of ``server_apps.SERVE``. The disk
-    store is in ``directory / "sessions"``. ``settings`` are lines for gunicorn's file,
-    ``environ`` beats the variables that are set here.
+    It must not log a traceback, unless the application is there to be ``failing``.
+
+    ``name`` is "gunicorn", "gunicorn preload", "uwsgi" or one of ``server_apps.SERVE``. The
+    disk store is in ``directory / "sessions"``. ``settings`` are lines for the file of
+    gunicorn or uWSGI, ``environ`` beats the variables that are set here.
     """
     log = directory / "log"
     variables = {
@@ -150,7 +171,7 @@ def running(
         ) as process,
     ):
         try:
-            number = processes if name.startswith("gunicorn") else 1
+            number = processes if name.startswith(("gunicorn", "uwsgi")) else 1
             yield Server(process, listening(process, log), log, number)
         finally:
             if process.poll() is None:
@@ -159,14 +180,14 @@ def running(
                     process.wait(PATIENCE)
                 except subprocess.TimeoutExpired:
                     os.killpg(process.pid, signal.SIGKILL)  # its workers too
-    assert "Traceback" not in log.read_text()
+    assert failing or "Traceback" not in log.read_text()
 
 
 def listening(process: subprocess.Popen[bytes], log: Path) -> int:
     """Wait until the server tells its port."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline and process.poll() is None:
-        if found := re.search(r"http://127\.0\.0\.1:(\d+)\s", log.read_text()):
+        if found := re.search(r"(?:http://|TCP address )127\.0\.0\.1:(\d+)\s", log.read_text()):
             return int(found[1])
         time.sleep(0.01)
     raise AssertionError(f"the server does not listen:\n{log.read_text()}")

@@ -620,7 +620,7 @@ def test_a_factory_in_a_package_of_ones_own_is_found(
         ("no_such_module_here:factory", "No module named 'no_such_module_here'"),
         ("glimr_session.nowhere:factory", "No module named 'glimr_session.nowhere'"),
         (f"{__name__}:no_such_function", "no_such_function"),
-        (f"{__name__}:not_callable", "42, which cannot be called"),
+        (f"{__name__}:not_callable", "of type int, which cannot be called"),
         (f"{__name__}:no_store", "'no store', which is no SessionStore"),
     ],
 )

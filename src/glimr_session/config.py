@@ -185,6 +185,8 @@ class SessionConfig:
         ``environ`` is ``os.environ`` unless another one is given. A relative directory
         in the file is relative to the working directory of the process.
         """
+        settings: dict[str, Any] = {}
+        problem = ""
         try:
             settings = tomllib.loads(Path(path).read_text("utf-8"))
         except OSError as error:
@@ -193,7 +195,9 @@ class SessionConfig:
                 "Make the file, or use SessionConfig.from_env(os.environ)."
             ) from error
         except ValueError as error:  # not UTF-8, or not TOML
-            raise ConfigError(f"{os.fspath(path)} is not TOML: {error}") from error
+            problem = str(error)
+        if problem:  # here, and not there: that error holds the file, and the keys in it
+            raise ConfigError(f"{os.fspath(path)} is not TOML: {problem}")
         return cls._made(
             {
                 **_flattened(settings),
@@ -261,7 +265,7 @@ class SessionConfig:
 
     def lifetime_with(self, store: SessionStore) -> float:
         """Give the idle timeout in seconds: the store's own if it has one, else this."""
-        return store.lifetime or seconds("lifetime", self.lifetime)
+        return seconds("lifetime", store.lifetime or self.lifetime)
 
     @property
     def _secure(self) -> bool | None:
@@ -335,7 +339,9 @@ def referred(name: str, reference: str) -> Callable[..., Any]:
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"{name}: {reference} cannot be imported: {error}") from error
     if not callable(found):
-        raise ConfigError(f"{name}: {reference} is {found!r}, which cannot be called")
+        raise ConfigError(
+            f"{name}: {reference} is of type {type(found).__name__}, which cannot be called"
+        )
     return found  # type: ignore[no-any-return]
 
 

@@ -32,6 +32,8 @@ _DOMAIN: Final = re.compile(r"\.?[0-9A-Za-z]([0-9A-Za-z.-]*[0-9A-Za-z])?", re.AS
 # RFC 6265, section 6.1: name, value and attributes together, in bytes.
 _LIMIT: Final = 4096
 
+_LONGEST: Final = 1024  # bytes of an attribute: RFC 6265bis, section 5.6
+
 _REMEMBERED: Final = 1024  # verified cookies: 200 kB of ids, or 4 MB of full cookies
 
 _LEAST_KEY: Final = 32  # characters: 128 bits even of a key in hex digits
@@ -227,6 +229,11 @@ def check_attributes(
             f'cookie_domain: {domain!r} is no domain; write it as in "example.com", or "" '
             "for this host alone"
         )
+    for setting, value in (("cookie_path", path), ("cookie_domain", domain)):
+        if len(value) > _LONGEST:
+            raise ConfigError(
+                f"{setting} has {len(value)} characters; browsers ignore more than {_LONGEST}"
+            )
     if samesite not in ("Lax", "Strict", "None"):
         raise ConfigError(f'cookie_samesite: {samesite!r} is not "Lax", "Strict" or "None"')
     why = _must_be_secure(name, samesite, partitioned)

@@ -103,8 +103,11 @@ class Exchange:
         if wire is None or wire is MOVED:
             # No cookie: the browser may just have been given one by a login or logout
             # beside this request.
-            what = "had ended meanwhile" if wire is None else "goes by another id by now"
-            logger.info("Session %s %s.", fingerprint(state.id), what)
+            logger.info(
+                "Session %s %s meanwhile.",
+                fingerprint(state.id if base is None else base.id),
+                "had ended, or moved," if wire is None else "was given another id",
+            )
             return None
         if not wire:
             return None if base is None else sessions.cookie.end(secure=secure())

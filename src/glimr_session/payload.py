@@ -64,6 +64,10 @@ class StoredSession(msgspec.Struct, omit_defaults=True, kw_only=True):
         """Name the session by the hash of its id."""
         return f"<StoredSession {fingerprint(self.id)}: {self.data}, flash {self.flash}>"
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """Say the same to Rich: msgspec would tell it the id."""
+        return [("", fingerprint(self.id)), ("data", self.data), ("flash", self.flash)]
+
 
 class _Payload(msgspec.Struct):
     data: dict[str, Any] = msgspec.field(default_factory=dict, name="_data")

@@ -133,9 +133,11 @@ class Database(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
             check_same_thread=False,  # it is lent to one thread after the other
             factory=Connection,
         )
+        connection.text_factory = _as_text
         try:
             connection.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[self._durability]}")
             connection.execute("PRAGMA fullfsync = 1")  # what it takes on macOS
+            connection.execute("PRAGMA cache_size = 8192")  # pages, as diskcache has it
         except BaseException:
             connection.close()
             raise
@@ -209,6 +211,12 @@ class Database(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
         self._forking = False
         self._pid = os.getpid()
         weakref.finalize(self, _close_all, self._idle, self._pid)
+
+
+def _as_text(value: bytes) -> str:
+    # There is no text in a session's row. That of a damaged one need not be UTF-8, and
+    # the error that says so quotes all of it.
+    return value.decode("utf-8", "replace")
 
 
 class _NoDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types

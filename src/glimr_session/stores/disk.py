@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
 from ..errors import ConfigError, StoreUnavailable
 from ..ids import storage_key
@@ -62,19 +62,22 @@ def _lent(
     ) -> Callable[Concatenate[DiskStore, P], R]:
         @functools.wraps(operation)
         def lent(self: DiskStore, /, *args: P.args, **kwargs: P.kwargs) -> R:
-            if time.monotonic() >= self._next_look:
-                self._look()
             database = self._database
             connection = None
             try:
+                if time.monotonic() >= self._next_look:
+                    database = self._look()
                 connection = database.borrow()
                 result = operation(self, connection, *args, **kwargs)
             except BaseException as error:
                 self._next_look = 0.0
                 if connection is not None:
                     database.drop(connection)
+                # Ids are among the variables of this frame, and of the operation's: some
+                # log them with a traceback.
+                del args, kwargs
                 if isinstance(error, OUTAGES):
-                    raise self._outage(doing, error) from error
+                    raise self._outage(doing, error) from error.with_traceback(None)
                 raise
             database.give_back(connection)
             return result
@@ -140,28 +143,32 @@ class DiskStore(SessionStore):
             if base is None:
                 return self._begin(connection, changes, now)
             key = storage_key(base.id)
-            row = connection.find_again(base.row) if base.row else connection.find(key)
-            found = self._checked(row, now)
-            if row is None or found is None:
+            if base.row and (again := connection.find_again(base.row)) is not None:
+                current = again[-1]
+                found = self._checked(again[:-1], current, now)
+            else:
+                current = key
+                found = None if base.row else self._find(connection, key, now)
+            if found is None:
                 return None
             if changes.invalidated:
-                connection.remove(row[0])
+                connection.remove(current)
                 return self._begin(connection, changes, now)
-            elsewhere = row[1] != key
+            elsewhere = current != key
             if changes.moved:
                 if elsewhere:
                     # Another request has given the session an id that this one's browser
                     # must not get: to merge a login would log in whoever has got it.
                     return None
-                key = storage_key(changes.id)
-            new = self._row(
-                row[1] if elsewhere else key,
+                current = storage_key(changes.id)
+            row = self._row(
+                current,
                 _merged(found, changes, base.revision),
                 revision=found.revision + 1,
                 created=now if changes.moved else found.created,
                 now=now,
             )
-            connection.replace(found.row, new)
+            connection.replace(found.row, row)
         return MOVED if elsewhere else changes.id
 
     @_lent("write")
@@ -200,9 +207,7 @@ class DiskStore(SessionStore):
 
     @_lent("write")
     def destroy(self, connection: Connection, session_id: str) -> None:
-        row = connection.find(storage_key(session_id))
-        if row is not None:
-            connection.remove(row[0])
+        connection.remove(storage_key(session_id))
 
     def gc(self) -> int:
         total = 0
@@ -223,19 +228,18 @@ class DiskStore(SessionStore):
         )
 
     def _find(self, connection: Connection, key: bytes, now: float) -> StoredSession | None:
-        return self._checked(connection.find(key), now)
+        row = connection.find(key)
+        return None if row is None else self._checked(row, key, now)
 
-    def _checked(self, row: Found | None, now: float) -> StoredSession | None:
-        """Give the session in a row that is readable and has not expired."""
-        if row is None:
-            return None
-        number, key, created, seen, revision, collected, value, tag = row
+    def _checked(self, row: Found, key: Any, now: float) -> StoredSession | None:
+        """Give the session in a row, if it is readable and has not expired."""
+        number, created, seen, revision, collected, value, tag = row
         ours = (
             type(key) is bytes
             and type(created) is type(seen) is type(collected) is float
             and type(revision) is int
             and type(value) is bytes
-            and tag == checksum(number, value)
+            and tag == checksum(key, value)
         )
         stored = decode_stored(value) if ours else None
         if stored is None:
@@ -264,6 +268,7 @@ class DiskStore(SessionStore):
             return False
         return connection.swap(
             base.row,
+            storage_key(base.id),
             base.revision,
             _merged(base, changes, base.revision),
             now,
@@ -303,8 +308,8 @@ class DiskStore(SessionStore):
                 f"If another process holds it, end that; {_WHEN_DAMAGED}"
             ) from error
 
-    def _look(self) -> None:
-        """See that the database is still there, and private, or make it anew."""
+    def _look(self) -> Database:
+        """See that the database is still there, and private, or make it anew; give it."""
         try:
             mode = stat.S_IMODE(self.directory.stat().st_mode)
             if mode & 0o077:
@@ -317,6 +322,7 @@ class DiskStore(SessionStore):
         if not in_place:
             self._reopen(self._database)
         self._next_look = time.monotonic() + _LOOK_EVERY
+        return self._database
 
     def _reopen(self, gone: Database) -> None:
         with forks:  # one thread does it, and no child begins halfway

@@ -15,16 +15,20 @@ __all__ = ["Connection", "Found", "Row", "checksum"]
 # when the session was last used, access_count counts commits, and expire_time is when
 # the row may be collected. Of these, only expire_time is in an index, and to move an
 # entry of that takes as long as the rest of a commit together. tag is a checksum: SQLite
-# has none, and if a disk puts one page in the place of another, it can pass for right.
+# has none, and with one page of a file in the place of another it gives one session for
+# another, or what is made of two.
 #
 # A session keeps its rowid for all its life, whatever id it goes by: who opened it
 # before a login finds it again after. Numbers are drawn at random, so that none is ever
 # used for two sessions, as SQLite's own choice would be.
 _FIND: Final = """
-    SELECT rowid, key, store_time, access_time, access_count, expire_time, value, tag
+    SELECT rowid, store_time, access_time, access_count, expire_time, value, tag
     FROM Cache WHERE key = ? AND raw = 1
 """
-_FIND_AGAIN: Final = _FIND.replace("key = ?", "rowid = ?")
+_FIND_AGAIN: Final = """
+    SELECT rowid, store_time, access_time, access_count, expire_time, value, tag, key
+    FROM Cache WHERE rowid = ? AND raw = 1
+"""
 _INSERT: Final = """
     INSERT OR REPLACE INTO Cache (rowid, key, raw, mode,
         store_time, access_time, access_count, expire_time, value, tag)
@@ -40,7 +44,7 @@ _SWAP: Final = """
     WHERE rowid = ?1 AND access_count = ?2 AND access_time > ?5
 """
 _TOUCH: Final = "UPDATE Cache SET access_time = ?, expire_time = ? WHERE rowid = ?"
-_DELETE: Final = "DELETE FROM Cache WHERE rowid = ?"
+_DELETE: Final = "DELETE FROM Cache WHERE rowid = ? AND key = ?"
 _COLLECTABLE: Final = "SELECT 1 FROM Cache WHERE expire_time < ? LIMIT 1"
 # A row's expire_time was computed with the lifetimes of that day; today's have a say too.
 # A planted row without times has none.
@@ -67,7 +71,7 @@ class Row(NamedTuple):
 
 
 Found: TypeAlias = tuple[Any, ...]
-"""The number of a row, its fields and its checksum.
+"""The number of a row, its fields and its checksum; and its key, if it was found again.
 
 Of any type: whoever can write the file can plant anything."""
 
@@ -82,9 +86,6 @@ class Connection(sqlite3.Connection):
     def find(self, key: bytes) -> Found | None:
         """Give the row under a key."""
         found: Found | None = self._cursor.execute(_FIND, (key,)).fetchone()
-        if found is not None and found[1] != key:
-            # What a search comes to in an index with one page in the place of another.
-            raise sqlite3.DatabaseError("malformed: the index leads to another session")
         return found
 
     def find_again(self, number: int) -> Found | None:
@@ -95,27 +96,33 @@ class Connection(sqlite3.Connection):
     def insert(self, row: Row) -> None:
         """Begin a row, in place of one that has its key."""
         number = secrets.randbelow(2**63 - 1) + 1
-        self.execute(_INSERT, (number, *row, checksum(number, row.value)))
+        self.execute(_INSERT, (number, *row, checksum(row.key, row.value)))
 
     def replace(self, number: int, row: Row) -> None:
         """Replace everything in a row, the key included."""
-        self.execute(_REPLACE, (number, *row, checksum(number, row.value)))
+        self.execute(_REPLACE, (number, *row, checksum(row.key, row.value)))
 
-    def swap(self, number: int, revision: int, value: bytes, now: float, *, seen: float) -> bool:
+    def swap(
+        self, number: int, key: bytes, revision: int, value: bytes, now: float, *, seen: float
+    ) -> bool:
         """Replace the value of a row if it is at this revision still: compare and swap.
 
-        It must have been used after ``seen``, or has expired.
+        It must have been used after ``seen``, or has expired. ``key`` is what it was
+        found under: if it has another one, it is at another revision too.
         """
-        written = (number, revision, now, value, seen, checksum(number, value))
+        written = (number, revision, now, value, seen, checksum(key, value))
         return self._cursor.execute(_SWAP, written).rowcount == 1
 
     def renew(self, number: int, now: float, collected: float) -> None:
         """Push a row on and leave its value alone."""
         self.execute(_TOUCH, (now, collected, number))
 
-    def remove(self, number: int) -> None:
-        """Delete a row."""
-        self.execute(_DELETE, (number,))
+    def remove(self, key: bytes) -> None:
+        """Delete the row under a key, there or not."""
+        found = self.find(key)
+        if found is not None and self.execute(_DELETE, (found[0], key)).rowcount != 1:
+            # What a search comes to in an index with one page in the place of another.
+            raise sqlite3.DatabaseError("malformed: the index leads to another session")
 
     def collect(self, now: float, idle: float, absolute: float) -> int | None:
         """Delete up to a hundred of the rows that may be collected; give their number.
@@ -145,6 +152,6 @@ class Connection(sqlite3.Connection):
         self.execute("COMMIT")
 
 
-def checksum(number: int, value: bytes) -> int:
-    """Give the CRC-32 of a value, which is right in this row and no other."""
-    return zlib.crc32(value, number & 0xFFFFFFFF)
+def checksum(key: bytes, value: bytes) -> int:
+    """Give the CRC-32 of a value, which is right under this key and no other."""
+    return zlib.crc32(key + value)
