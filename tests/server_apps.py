@@ -119,14 +119,23 @@ def tell(port: int) -> None:
 
 
 def end(signal_number: int, frame: object) -> NoReturn:
+    os.write(sys.stderr.fileno(), b"Ending\n")  # a test may wait for it
     raise SystemExit
 
 
-def make_application(app: str = "tests.server_apps:site") -> SessionMiddleware:
-    """Give an application its sessions, as the environment configures them."""
+def make_application(app: str = "tests.server_apps:site") -> WSGIApplication:
+    """Give an application its sessions, as the environment configures them.
+
+    If its name ends in "()", that function makes all of it and is given nothing.
+    """
     module, _, name = app.partition(":")
-    found: WSGIApplication = getattr(importlib.import_module(module), name)
-    return SessionMiddleware(found, SessionConfig.from_env(os.environ))
+    found = getattr(importlib.import_module(module), name.removesuffix("()"))
+    made: WSGIApplication = found() if name.endswith("()") else with_sessions(found)
+    return made
+
+
+def with_sessions(app: WSGIApplication) -> SessionMiddleware:
+    return SessionMiddleware(app, SessionConfig.from_env(os.environ))
 
 
 if __name__ == "__main__":

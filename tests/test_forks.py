@@ -19,7 +19,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TypeAlias
 
@@ -271,6 +271,59 @@ def a_store_in_use(directory: Path) -> None:
 def test_a_store_in_use_at_the_fork_works_in_the_child(tmp_path: Path) -> None:
     """A transaction that another thread has open at the fork locks no child out for ever."""
     run(a_store_in_use, tmp_path)
+
+
+def two_hundred_forks(directory: Path) -> None:
+    used = Site(directory)
+    used.begin()
+    done = threading.Event()
+    counted: list[int] = []
+
+    def write_on_and_on() -> None:
+        number = 0
+        while not done.is_set():
+            used.count(1)
+            number += 1
+        counted.append(number)
+
+    def write() -> None:
+        assert files_open_in(used.store.directory) == []
+        used.count(2)
+        assert files_open_in(used.store.directory) != []
+        assert used.store._database._open.isdisjoint(of_the_parent)
+
+    of_the_parent: set[object] = set()
+    threads = [threading.Thread(target=write_on_and_on) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    children: list[int] = []
+    for _ in range(200):
+        of_the_parent |= used.store._database._open
+        children.append(fork(write))
+        if len(children) == 8:
+            reap([children.pop(0)])
+    reap(children)
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert of_the_parent
+    assert len(counted) == 3
+    assert min(counted) > 0
+    assert used.counted() == sum(counted) + 2 * 200
+
+
+def files_open_in(directory: Path) -> list[str]:
+    """Give the files in a directory that this process has open."""
+    found: list[str] = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # the one that lists them is gone again
+            found.append(str(descriptor.readlink()))
+    return [file for file in found if file.startswith(f"{directory}/")]
+
+
+def test_two_hundred_children_of_a_busy_process_write_too(tmp_path: Path) -> None:
+    """No child hangs, or has anything open that its parent opened, and nothing is lost."""
+    run(two_hundred_forks, tmp_path)
 
 
 def threads_that_fork(directory: Path) -> None:

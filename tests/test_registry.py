@@ -273,6 +273,7 @@ HOUSE = [
     "state",
     "payload",
     "ids",
+    "forks",
     "errors",
 ]
 

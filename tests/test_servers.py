@@ -13,7 +13,7 @@ import pytest
 
 from .servers import PATIENCE, THREADS, Client, Server, running
 
-SERVERS = ("waitress", "gunicorn", "gunicorn preload", "cheroot")
+SERVERS = ("waitress", "gunicorn", "gunicorn preload", "cheroot", "uwsgi")
 
 
 @pytest.fixture(scope="module", params=SERVERS)

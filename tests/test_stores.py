@@ -316,16 +316,16 @@ def test_corrupt_bytes_are_a_fresh_session_and_one_log_line(
     store.close()
 
 
-def test_expired_sessions_are_collected_three_hours_later_only(
+def test_expired_sessions_are_collected_five_hours_later_only(
     directory: Path, clock: Clock
 ) -> None:
     """A clock that steps forward for a while and back again destroys nothing."""
     store = DiskStore(directory, lifetime=LIFETIME)
     wire = begin(store)
-    clock.advance(LIFETIME + 3 * 3600 - 1)
+    clock.advance(LIFETIME + 5 * 3600 - 1)
     assert store.open(wire) is None
     assert store.gc() == 0
-    clock.advance(-(LIFETIME + 3 * 3600 - 1))
+    clock.advance(-(LIFETIME + 5 * 3600 - 1))
     assert store.open(wire) is not None
     clock.advance(COLLECTED)
     assert store.gc() == 1
@@ -521,7 +521,7 @@ def test_sessions_that_outlived_an_earlier_lifetime_are_not_collected(
     assert store.gc() == 0
     assert store.open(wire) is not None
     assert store.open(ended) is not None
-    clock.advance(100 * LIFETIME + 3 * 3600)
+    clock.advance(100 * LIFETIME + 5 * 3600)
     assert store.gc() == 2
     store.close()
 

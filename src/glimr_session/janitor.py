@@ -13,6 +13,7 @@ from typing import Any, Final, TypeAlias
 import pykka
 
 from .config import SessionConfig, check_chance, referred
+from .forks import may_fork_unseen
 from .store import Duration, SessionStore, seconds
 
 __all__ = [
@@ -160,7 +161,7 @@ def collect(store: SessionStore) -> bool:
 def consider(policy: Policy, store: SessionStore) -> None:
     """Collect if the policy says so. What fails here is logged: the request goes on."""
     try:
-        if policy():
+        if policy() and not may_fork_unseen():  # its workers would not have the thread
             collect(store)
     except Exception:
         logger.exception("Expired sessions could not be collected; it will be tried again.")

@@ -60,7 +60,7 @@ class Exchange:
     ``cookie_header`` is the value of the Cookie header, "" if there is none.
     """
 
-    __slots__ = ("_base", "_cookie_header", "_issued", "_sessions", "_wire", "session")
+    __slots__ = ("_base", "_cookie_header", "_gone", "_issued", "_sessions", "_wire", "session")
 
     def __init__(self, sessions: Sessions, cookie_header: str) -> None:
         self._sessions = sessions
@@ -71,6 +71,7 @@ class Exchange:
         sessions = self._sessions
         received = sessions.cookie.read(self._cookie_header)
         self._base: StoredSession | None = None
+        self._gone = False
         if received is not None:
             self._wire, self._issued = received
             self._base = sessions.store.open(self._wire)
@@ -103,6 +104,7 @@ class Exchange:
         if wire is None or wire is MOVED:
             # No cookie: the browser may just have been given one by a login or logout
             # beside this request.
+            self._gone = wire is None
             logger.info(
                 "Session %s %s meanwhile.",
                 fingerprint(state.id if base is None else base.id),
@@ -143,7 +145,9 @@ class Exchange:
             return
         base = changes.base
         store = self._sessions.store
-        if base is None:
+        if self._gone:
+            lost = "it has ended"
+        elif base is None:
             lost = "the browser has no cookie for it"
         elif not store.server_side:
             lost = "it lives in the cookie"

@@ -13,6 +13,7 @@ import sys
 import threading
 import weakref
 from collections import deque
+from contextlib import suppress
 from threading import get_ident
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -383,7 +384,8 @@ def _fail(reply_to: Future[Any], reason: str) -> None:
 def _after_fork_in_child() -> None:
     _StopFlag._changed = threading.Condition()
     _StopFlag._waiters = 0  # they were threads of the parent
-    ActorRegistry._actor_refs_lock.release()
+    with suppress(RuntimeError):  # uWSGI can be told to call this alone
+        ActorRegistry._actor_refs_lock.release()
 
 
 # A lock that another thread holds at a fork would be locked in the child for ever, and

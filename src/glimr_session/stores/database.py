@@ -23,20 +23,20 @@ from typing import Any, Final, NoReturn
 
 import diskcache
 
+from ..forks import forking, may_fork_unseen
 from .rows import Connection
 
-__all__ = ["OUTAGES", "Database", "forks", "is_damage", "is_locked"]
+__all__ = ["OUTAGES", "Database", "is_damage", "is_locked"]
 
 logger = logging.getLogger("glimr_session")
 
 OUTAGES: Final = (sqlite3.Error, OSError)
 """What an operation raises when the database cannot be used."""
 
+_LOCKED: Final = "database is locked"  # what SQLite says when another process writes
+
 # What a commit outlives, and how SQLite calls that: handed to the system, or on the disk.
 _SYNCHRONOUS: Final = {"process": "NORMAL", "power": "FULL"}
-
-forks: Final = threading.Lock()
-"""Held while this process forks; hold it for what must not be halfway done in a child."""
 
 _FILE: Final[str] = diskcache.core.DBNAME
 
@@ -47,13 +47,27 @@ class Database(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
     A connection that was borrowed is given back, or dropped if something failed on it.
     """
 
-    def __init__(self, directory: Path, *, timeout: float, durability: str) -> None:
+    _forking: bool
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        timeout: float,
+        durability: str,
+        instead_of: Database | None = None,
+    ) -> None:
+        """Open the database in a directory, or make it.
+
+        ``instead_of`` is the one that was there before, if this takes its place.
+        """
         self._path = directory / _FILE
+        self._log = self._path.with_name(f"{_FILE}-wal")
         self._patience = timeout
         self._durability = durability
         self._begin()
         with _alone(directory, timeout):
-            self._look_around()
+            self._clear_away(instead_of)
             try:
                 super().__init__(
                     str(directory),
@@ -65,10 +79,12 @@ class Database(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
                     # To read a mapped file that somebody has cut short is to be killed.
                     sqlite_mmap_size=0,
                 )
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                raise sqlite3.DatabaseError(f"malformed settings: {error}") from error
             finally:
                 self.close()
-            found = self._path.stat()
-            self._identity = found.st_dev, found.st_ino
+            self._identity = _identity(_found(self._path))
+            self._log_identity: tuple[int, int] | None = None
         _databases.add(self)
 
     def is_in_place(self) -> bool:
@@ -77,10 +93,13 @@ class Database(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
         Raises sqlite3.DatabaseError if somebody has cut it short: what is remembered of
         it would be served on, and written to, until it is too late to tell.
         """
-        found = self._path.stat()
+        found = _found(self._path)
+        if found is None or _identity(found) != self._identity:
+            return False
         if found.st_size == 0 or found.st_size % self._page_size:
             raise sqlite3.DatabaseError("malformed: the file was cut short")
-        return (found.st_dev, found.st_ino) == self._identity
+        self._log_identity = _identity(_found(self._log))
+        return True
 
     def borrow(self) -> Connection:
         """Lend a connection: the one that was used last, or a new one."""
@@ -91,13 +110,24 @@ class Database(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
         except IndexError:
             with self._gate:
                 connection = self._connect()
+                # From here on the store waits for locks, and not SQLite, whose pauses grow
+                # to 100 ms.
+                connection.execute("PRAGMA busy_timeout = 0")
                 self._open.add(connection)
+                self._log_identity = _identity(_found(self._log))
                 return connection
+
+    def wait_for_turn(self) -> None:
+        """Take the turn when other threads have had theirs, or raise as SQLite would."""
+        if not self.turn.acquire(timeout=self._patience):
+            raise sqlite3.OperationalError(_LOCKED)
 
     def give_back(self, connection: Connection) -> None:
         """Take back what was lent."""
         if self._forking:
             self.drop(connection)
+            if not forking.locked():
+                self._forking = may_fork_unseen()
         else:
             self._idle.append(connection)
 
@@ -143,18 +173,20 @@ class Database(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
             raise
         return connection
 
-    def _look_around(self) -> None:
-        """See what is there before the database is made or opened."""
-        try:
-            empty = self._path.stat().st_size == 0
-        except FileNotFoundError:
-            # Of a database that was deleted: who still has that one open would share
-            # these files with the new one.
-            for end in ("-wal", "-shm"):
-                self._path.with_name(_FILE + end).unlink(missing_ok=True)
-        else:
-            if empty:
-                logger.warning("%s is empty; no session that was in it is left.", self._path)
+    def _clear_away(self, instead_of: Database | None) -> None:
+        """Delete the log of another database, which would be taken for that of this one.
+
+        SQLite knows a log by its name alone. A log belongs to another database if there
+        is none yet, or if it is the very file that the one before this had as its log.
+        """
+        found = _found(self._path)
+        if found is None or (
+            instead_of is not None and _identity(_found(self._log)) == instead_of._log_identity
+        ):
+            self._log.unlink(missing_ok=True)
+            self._log.with_name(f"{_FILE}-shm").unlink(missing_ok=True)
+        elif found.st_size == 0:
+            logger.warning("%s is empty; no session that was in it is left.", self._path)
 
     @property
     def _sql_retry(self) -> Callable[..., sqlite3.Cursor]:
@@ -192,7 +224,7 @@ class Database(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
 
     def after_fork(self) -> None:
         """Open connections again when they are needed."""
-        self._forking = False
+        self._forking = may_fork_unseen()
         if self._pid == os.getpid():
             self._gate.release()
         else:
@@ -208,7 +240,8 @@ class Database(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
         self._idle: deque[Connection] = deque()
         self._open: set[Connection] = set()
         self._gate = threading.Lock()  # for opening a connection; held while forking
-        self._forking = False
+        self.turn = threading.Lock()  # for writing: one thread of a process asks SQLite
+        self._forking = may_fork_unseen()
         self._pid = os.getpid()
         weakref.finalize(self, _close_all, self._idle, self._pid)
 
@@ -231,6 +264,17 @@ class _NoDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
         raise TypeError("sessions are read and written by the statements of Connection alone")
 
     put = get = store = fetch = remove = hash = _refuse
+
+
+def _found(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
+
+
+def _identity(found: os.stat_result | None) -> tuple[int, int] | None:
+    return None if found is None else (found.st_dev, found.st_ino)
 
 
 def _close_all(idle: deque[Connection], pid: int) -> None:
@@ -263,7 +307,7 @@ def _alone(directory: Path, patience: float) -> Iterator[None]:
 
 def is_locked(error: Exception) -> bool:
     """Whether another writer held the database for longer than the timeout."""
-    return isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
+    return isinstance(error, sqlite3.OperationalError) and _LOCKED in str(error)
 
 
 def is_damage(error: Exception) -> bool:
@@ -280,7 +324,7 @@ _forking: Final[list[Database]] = []
 
 
 def _before_fork() -> None:
-    forks.acquire()  # two threads may fork at once
+    forking.acquire()  # two threads may fork at once
     for database in list(_databases):
         _forking.append(database)  # first: a signal may interrupt the wait
         database.before_fork()
@@ -289,7 +333,8 @@ def _before_fork() -> None:
 def _after_fork() -> None:
     while _forking:
         _forking.pop().after_fork()
-    forks.release()
+    if forking.locked():  # uWSGI can be told to call this alone
+        forking.release()
 
 
 os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)

@@ -6,6 +6,7 @@ import functools
 import logging
 import math
 import os
+import sqlite3
 import stat
 import tempfile
 import time
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
 from ..errors import ConfigError, StoreUnavailable
+from ..forks import forking
 from ..ids import storage_key
 from ..payload import StoredSession, checked_items, decode_stored, encode_stored
 from ..store import (
@@ -27,8 +29,8 @@ from ..store import (
     check_durability,
     seconds,
 )
-from .database import OUTAGES, Database, forks, is_damage, is_locked
-from .rows import Connection, Found, Row, checksum
+from .database import OUTAGES, Database, is_damage, is_locked
+from .rows import Connection, Found, Row, another_number, checksum, first_number
 
 if TYPE_CHECKING:
     from ..state import Changes
@@ -41,9 +43,13 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 # Rows outlive their sessions by this many seconds, so that a clock which steps forward
-# by less, and back again, has destroyed nothing: not by two hours, as in a mistaken
-# time zone and summer time.
-_GRACE: Final = 3 * 3600.0
+# by less, and back again, has destroyed nothing: not by two hours, as with a mistaken
+# time zone, nor by four, from two hours behind to two ahead.
+_GRACE: Final = 5 * 3600.0
+
+# Seconds between two attempts at a database that another process is writing to. A commit
+# takes a tenth of this; SQLite's own pauses begin at twice as much, and grow to 100 ms.
+_PAUSE: Final = 0.0005
 
 # How often, in seconds, to see whether the database is still there and private: each
 # time would take a tenth of what it takes to open a session.
@@ -55,7 +61,13 @@ def _lent(
 ) -> Callable[
     [Callable[Concatenate[DiskStore, Connection, P], R]], Callable[Concatenate[DiskStore, P], R]
 ]:
-    """Lend an operation a connection, and turn what it fails with into StoreUnavailable."""
+    """Lend an operation a connection, and turn what it fails with into StoreUnavailable.
+
+    Threads of this process write one at a time, so that only one of them asks SQLite; if
+    it finds that another process has the lock, the operation is repeated. It must have
+    done nothing by then.
+    """
+    writes = doing == "write"
 
     def decorate(
         operation: Callable[Concatenate[DiskStore, Connection, P], R],
@@ -63,12 +75,27 @@ def _lent(
         @functools.wraps(operation)
         def lent(self: DiskStore, /, *args: P.args, **kwargs: P.kwargs) -> R:
             database = self._database
-            connection = None
+            connection = turn = None
+            deadline = 0.0
             try:
                 if time.monotonic() >= self._next_look:
                     database = self._look()
                 connection = database.borrow()
-                result = operation(self, connection, *args, **kwargs)
+                if writes:
+                    if not database.turn.acquire(blocking=False):
+                        deadline = time.monotonic() + self._timeout
+                        database.wait_for_turn()
+                    turn = database.turn
+                while True:
+                    try:
+                        result = operation(self, connection, *args, **kwargs)
+                        break
+                    except sqlite3.OperationalError as error:
+                        now = time.monotonic()
+                        deadline = deadline or now + self._timeout
+                        if not is_locked(error) or connection.in_transaction or now >= deadline:
+                            raise
+                        time.sleep(_PAUSE)
             except BaseException as error:
                 self._next_look = 0.0
                 if connection is not None:
@@ -79,6 +106,9 @@ def _lent(
                 if isinstance(error, OUTAGES):
                     raise self._outage(doing, error) from error.with_traceback(None)
                 raise
+            finally:
+                if turn is not None:
+                    turn.release()
             database.give_back(connection)
             return result
 
@@ -125,6 +155,7 @@ class DiskStore(SessionStore):
         self._margin = self.lifetime / 10
         self._database = self._open_database()
         self._next_look = time.monotonic() + _LOOK_EVERY
+        self._reopening = (-math.inf, "")  # when that failed last, and with what
 
     @_lent("read")
     def open(self, connection: Connection, cookie_value: str) -> StoredSession | None:
@@ -137,13 +168,14 @@ class DiskStore(SessionStore):
     def commit(self, connection: Connection, changes: Changes) -> str | Moved | None:
         now = time.time()
         base = changes.base
-        if base is not None and not changes.moved and self._swap(connection, base, changes, now):
+        if base is None:
+            return self._begin(connection, changes, now)
+        if not changes.moved and self._swap(connection, base, changes, now):
             return base.id
         with connection.transaction():
-            if base is None:
-                return self._begin(connection, changes, now)
             key = storage_key(base.id)
-            if base.row and (again := connection.find_again(base.row)) is not None:
+            again = connection.find_again(base.row or first_number(key))
+            if again is not None:
                 current = again[-1]
                 found = self._checked(again[:-1], current, now)
             else:
@@ -154,6 +186,7 @@ class DiskStore(SessionStore):
             if changes.invalidated:
                 connection.remove(current)
                 return self._begin(connection, changes, now)
+            now = _used(found, now)
             elsewhere = current != key
             if changes.moved:
                 if elsewhere:
@@ -178,6 +211,7 @@ class DiskStore(SessionStore):
             found = self._find(connection, storage_key(session_id), now)
             if found is None:
                 return False
+            now = _used(found, now)
             connection.renew(found.row, now, self._collect(found.created, now))
         return True
 
@@ -201,7 +235,7 @@ class DiskStore(SessionStore):
                 now=now,
             )
             if found is None:
-                connection.insert(row)
+                connection.insert(another_number(), row)
             else:
                 connection.replace(found.row, row)
 
@@ -264,6 +298,7 @@ class DiskStore(SessionStore):
         """
         if not base.row or now >= self._end(base.created):
             return False
+        seen, now = now - self.lifetime, _used(base, now)
         if self._collect(base.created, now) - base.collected >= self._margin:
             return False
         return connection.swap(
@@ -272,7 +307,7 @@ class DiskStore(SessionStore):
             base.revision,
             _merged(base, changes, base.revision),
             now,
-            seen=now - self.lifetime,
+            seen=seen,
         )
 
     def _begin(self, connection: Connection, changes: Changes, now: float) -> str:
@@ -281,7 +316,8 @@ class DiskStore(SessionStore):
             return ""
         key = storage_key(changes.id)
         value = _encoded(data, flash, set_in=1)
-        connection.insert(self._row(key, value, revision=1, created=now, now=now))
+        row = self._row(key, value, revision=1, created=now, now=now)
+        connection.insert(first_number(key), row)
         return changes.id
 
     def _row(self, key: bytes, value: bytes, *, revision: int, created: float, now: float) -> Row:
@@ -298,10 +334,15 @@ class DiskStore(SessionStore):
         """
         return min(now + self.lifetime + self._margin, self._end(created)) + _GRACE
 
-    def _open_database(self) -> Database:
+    def _open_database(self, instead_of: Database | None = None) -> Database:
         _check_directory(self.directory)
         try:
-            return Database(self.directory, timeout=self._timeout, durability=self._durability)
+            return Database(
+                self.directory,
+                timeout=self._timeout,
+                durability=self._durability,
+                instead_of=instead_of,
+            )
         except OUTAGES as error:
             raise StoreUnavailable(
                 f"the session store in {self.directory} cannot be opened: {error}. "
@@ -325,18 +366,28 @@ class DiskStore(SessionStore):
         return self._database
 
     def _reopen(self, gone: Database) -> None:
-        with forks:  # one thread does it, and no child begins halfway
+        """Open what is there now; of the threads that need it one tries, once a second."""
+        started = time.monotonic()
+        if not forking.acquire(timeout=self._timeout):  # and no child begins halfway
+            raise self._outage("be reopened", TimeoutError("it takes too long"))
+        try:
             if self._database is not gone:
                 return
-            logger.warning(
-                "The session database in %s was deleted or replaced while it was in use. What is "
-                "there now is used; the sessions that are not in it are lost.",
-                self.directory,
-            )
+            tried, failure = self._reopening
+            if started < tried + _LOOK_EVERY:
+                raise StoreUnavailable(failure)
             try:
-                self._database = self._open_database()
-            except ConfigError as error:
+                self._database = self._open_database(instead_of=gone)
+            except (ConfigError, StoreUnavailable) as error:
+                self._reopening = (time.monotonic(), str(error))
                 raise StoreUnavailable(str(error)) from error
+        finally:
+            forking.release()
+        logger.warning(
+            "The session database in %s was deleted or replaced while it was in use. What is "
+            "there now is used; the sessions that are not in it are lost.",
+            self.directory,
+        )
         gone.close_idle()
 
     def _outage(self, doing: str, error: Exception) -> StoreUnavailable:
@@ -355,6 +406,16 @@ _WHEN_DAMAGED: Final = (
     "if the file cache.db is damaged, move it away, and a new one is begun "
     "(the sessions in it are lost)."
 )
+
+
+def _used(found: StoredSession, now: float) -> float:
+    """Give the time of a use of a session: not before its last one.
+
+    A clock that was set back would say so, and when it is right again the session would
+    have been idle for as long as the clock was wrong. (If the last use is far in the
+    future, it was that one which was wrong.)
+    """
+    return found.seen if now < found.seen < now + _GRACE else now
 
 
 def _merged(found: StoredSession, changes: Changes, revision: int) -> bytes:

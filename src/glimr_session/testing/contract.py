@@ -43,7 +43,7 @@ LIFETIME: Final = 600.0
 ABSOLUTE: Final = 3600.0
 """Its absolute timeout, in seconds."""
 
-COLLECTED: Final = LIFETIME + 4 * 3600
+COLLECTED: Final = LIFETIME + 6 * 3600
 """Seconds after its last use by which a store has had every reason to collect a session."""
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
