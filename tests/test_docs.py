@@ -90,7 +90,22 @@ def test_every_verb_is_in_the_guide() -> None:
     assert {verb for verb in verbs if not re.search(rf"\b{verb}\b", GUIDE)} == set()
 
 
-@pytest.mark.parametrize("path", ["README.md", "CONTRIBUTING.md", "docs/guide.md"])
+@pytest.mark.parametrize("path", ["SECURITY.md", "docs/guarantees.md"])
+def test_every_test_that_is_cited_exists(path: str) -> None:
+    """Who doubts a promise can run what is said to show it."""
+    cited = set(re.findall(r"`(test_\w+)`", (ROOT / path).read_text("utf-8")))
+    files = [*ROOT.glob("tests/**/*.py"), *ROOT.glob("src/glimr_session/testing/*.py")]
+    tests = {
+        name for file in files for name in re.findall(r"def (test_\w+)\(", file.read_text("utf-8"))
+    }
+    assert cited
+    assert cited - tests == set()
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["README.md", "CONTRIBUTING.md", "SECURITY.md", "docs/guide.md", "docs/guarantees.md"],
+)
 def test_links_lead_somewhere(path: str) -> None:
     """To files that exist, and to headings of the page."""
     text = (ROOT / path).read_text("utf-8")
@@ -102,4 +117,5 @@ def test_links_lead_somewhere(path: str) -> None:
         if target.startswith("#"):
             assert target in headings
         elif not target.startswith("https://"):
-            assert (ROOT / path).parent.joinpath(target).exists(), target
+            file = target.partition("#")[0]
+            assert (ROOT / path).parent.joinpath(file).exists(), target

@@ -8,7 +8,10 @@ import multiprocessing
 import os
 import pickle
 import sqlite3
+import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -567,3 +570,31 @@ def test_a_store_that_is_freed_closes_its_connections(directory: Path) -> None:
     del store
     gc.collect()
     assert open_files() == before
+
+
+def test_sessions_that_come_and_go_are_no_damage(directory: Path) -> None:
+    """A row that is begun or destroyed while it is looked for is there, or is not."""
+    store = DiskStore(directory)
+    session_id, done = generate_id(), threading.Event()
+    errors: list[BaseException] = []
+
+    def until_done(work: Callable[[], object]) -> None:
+        try:
+            while not done.is_set():
+                work()
+        except BaseException as error:  # noqa: BLE001  # raised below
+            errors.append(error)
+
+    def come_and_go() -> None:
+        for _ in range(1500):
+            store.save(session_id, {"a": 1}, {})
+            store.destroy(session_id)
+        done.set()
+
+    def look() -> None:
+        assert store.load(session_id)[0] in ({}, {"a": 1})
+
+    destroy = partial(until_done, lambda: store.destroy(session_id))
+    run_all([come_and_go, destroy, *[partial(until_done, look)] * 2])
+    assert errors == []
+    store.close()

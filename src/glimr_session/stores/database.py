@@ -68,6 +68,7 @@ class Database(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
         self._begin()
         with _alone(directory, timeout):
             self._clear_away(instead_of)
+            self._deadline = time.monotonic() + timeout
             try:
                 super().__init__(
                     str(directory),
@@ -188,19 +189,26 @@ class Database(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
         elif found.st_size == 0:
             logger.warning("%s is empty; no session that was in it is left.", self._path)
 
+    # diskcache tries each of the thirty statements of its set-up for 60 s, in two ways.
+
+    @property
+    def _sql(self) -> Callable[..., sqlite3.Cursor]:
+        return self._retrying
+
     @property
     def _sql_retry(self) -> Callable[..., sqlite3.Cursor]:
-        # diskcache's own, for each of the thirty statements of a set-up, tries for 60 s.
         return self._retrying
 
     def _retrying(self, statement: str, *args: Any) -> sqlite3.Cursor:
-        deadline = time.monotonic() + self._patience
         while True:
             try:
                 return self._con.execute(statement, *args)
             except sqlite3.OperationalError as error:
-                if not is_locked(error) or time.monotonic() > deadline:
+                if not is_locked(error):
                     raise
+                if time.monotonic() > self._deadline:
+                    # It goes on trying where SQLite says just that it is locked.
+                    raise sqlite3.OperationalError(f"{_LOCKED} by another process") from error
                 time.sleep(0.001)
 
     # SQLite keeps book of its locks by process, and a child's copy of the book is wrong:

@@ -241,7 +241,8 @@ class DiskStore(SessionStore):
 
     @_lent("write")
     def destroy(self, connection: Connection, session_id: str) -> None:
-        connection.remove(storage_key(session_id))
+        with connection.transaction():
+            connection.remove(storage_key(session_id))
 
     def gc(self) -> int:
         total = 0

@@ -94,12 +94,15 @@ class Connection(sqlite3.Connection):
         super().__init__(*args, **kwargs)
         self._cursor = self.cursor()  # for what each request says: a new one takes 0.3 us
 
+    def close(self) -> None:
+        """Close it for good: a cursor that failed would keep the file open."""
+        self._cursor.close()
+        super().close()
+
     def find(self, key: bytes) -> Found | None:
         """Give the row under a key."""
         found: Found | None = self._cursor.execute(_FIND, (key,)).fetchone()
-        if found is None:
-            self._see_that_it_is_absent(key)
-        return found
+        return self._find_surely(key) if found is None else found
 
     def find_again(self, number: int) -> Found | None:
         """Give a row that was found before, under whatever key it is now."""
@@ -130,7 +133,7 @@ class Connection(sqlite3.Connection):
         self.execute(_TOUCH, (now, collected, number))
 
     def remove(self, key: bytes) -> None:
-        """Delete the row under a key, there or not."""
+        """Delete the row under a key, there or not; in a transaction."""
         found = self.find(key)
         if found is not None and self.execute(_DELETE, (found[0], key)).rowcount != 1:
             raise sqlite3.DatabaseError("malformed: the index leads to another session")
@@ -150,26 +153,31 @@ class Connection(sqlite3.Connection):
             self.execute(_PUSH_ON, (now, idle, absolute))
         return number
 
-    def _see_that_it_is_absent(self, key: bytes) -> None:
-        """Raise sqlite3.DatabaseError if a key may be there and its index is damaged.
+    def _find_surely(self, key: bytes) -> Found | None:
+        """Give the row under a key, or None if the index is good evidence of its absence.
 
         With one page of an index in the place of another SQLite finds nothing, and no
         fault. But the neighbours of the key are out of order then, or not all that there
-        are. This takes 0.2 ms, and is for those who come with a session that has ended.
+        are: sqlite3.DatabaseError. This takes 0.2 ms, and is for those who come with a
+        session that has ended.
         """
         with nullcontext() if self.in_transaction else self.transaction("BEGIN"):
-            before = [found for (found,) in self.execute(_BEFORE, (key, _NEIGHBOURS))]
-            after = [found for (found,) in self.execute(_AFTER, (key, _NEIGHBOURS))]
+            found: Found | None = self.execute(_FIND, (key,)).fetchone()
+            if found is not None:  # it was begun since
+                return found
+            before = [one for (one,) in self.execute(_BEFORE, (key, _NEIGHBOURS))]
+            after = [one for (one,) in self.execute(_AFTER, (key, _NEIGHBOURS))]
             number = None
             if len(before) < _NEIGHBOURS and len(after) < _NEIGHBOURS:
                 ((number,),) = self.execute(_NUMBER)
         keys = [*reversed(before), key, *after]
         if (
-            any(type(found) is not bytes for found in keys)
+            any(type(one) is not bytes for one in keys)
             or any(one >= other for one, other in pairwise(keys))
             or (number is not None and len(keys) != number + 1)
         ):
             raise sqlite3.DatabaseError("malformed: the index is out of order")
+        return None
 
     @contextmanager
     def transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[None]:
