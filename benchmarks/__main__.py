@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from . import actors, cookie, disk, untouched
+from . import actors, contention, cookie, disk, hostile, untouched
 from .case import Case
 from .table import heading, line, machine
 
@@ -18,6 +18,8 @@ _CASES: Final[tuple[Callable[[Path], Iterator[Case]], ...]] = (
     untouched.cases,
     cookie.cases,
     disk.cases,
+    contention.cases,
+    hostile.cases,
 )
 
 _ROUNDS: Final = 150

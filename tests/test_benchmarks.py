@@ -11,7 +11,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.mark.parametrize("case", ["ask(Get)", "cookie store", "disk store: read only"])
+@pytest.mark.parametrize(
+    "case", ["ask(Get)", "cookie store", "disk store: read only", "hostile header: semicolons"]
+)
 def test_a_case_compares_its_arms_and_prints_a_row(case: str, tmp_path: Path) -> None:
     """The arms gave the same answers, or there would be no table; a missed bound is named."""
     done = subprocess.run(

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, Self, TypeGuard
 
 from .cookies import SessionCookie, Signatures, check_attributes, check_secret_keys
 from .errors import ConfigError
-from .store import DEFAULT_LIFETIME, Duration, SessionStore, check_durability, seconds
+from .store import DEFAULT_LIFETIME, Duration, SessionStore, check_durability, seconds, shown
 from .stores.cookie import cookie_store
 
 __all__ = ["SessionConfig", "check_chance", "referred"]
@@ -194,7 +194,7 @@ class SessionConfig:
                 f"{os.fspath(path)} cannot be read: {error.strerror}. "
                 "Make the file, or use SessionConfig.from_env(os.environ)."
             ) from error
-        except ValueError as error:  # not UTF-8, or not TOML
+        except (ValueError, RecursionError) as error:  # not UTF-8, not TOML, or too deep
             problem = str(error)
         if problem:  # here, and not there: that error holds the file, and the keys in it
             raise ConfigError(f"{os.fspath(path)} is not TOML: {problem}")
@@ -275,15 +275,16 @@ class SessionConfig:
 def check_chance(chance: object) -> None:
     """Raise ConfigError unless this is a number above 0 and at most 1."""
     if not _number(chance) or not 0 < chance <= 1:
-        raise ConfigError(f"gc_chance must be above 0 and at most 1, not {chance!r}")
+        raise ConfigError(f"gc_chance must be above 0 and at most 1, not {shown(chance)}")
 
 
 def _flattened(mapping: Mapping[str, Any]) -> dict[str, Any]:
     """Give ``[disk] directory`` as ``disk_directory``, and the rest as it is."""
     flat: dict[str, Any] = {}
-    for name, value in mapping.items():
-        if isinstance(value, Mapping) and (value or _is_table(name)):
-            settings = {f"{name}_{key}": item for key, item in value.items()}
+    for key, value in mapping.items():
+        name = _name(key)
+        if isinstance(value, Mapping) and name != "secret_keys" and (value or _is_table(name)):
+            settings = {f"{name}_{_name(inner)}": item for inner, item in value.items()}
         else:
             settings = {name: value}
         for twice in settings.keys() & flat.keys():
@@ -292,7 +293,11 @@ def _flattened(mapping: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _is_table(name: object) -> bool:
+def _name(name: object) -> str:
+    return name if isinstance(name, str) else shown(name)
+
+
+def _is_table(name: str) -> bool:
     return any(setting.startswith(f"{name}_") for setting in _KINDS)
 
 
@@ -312,8 +317,8 @@ def _check(name: str, value: object) -> None:
         guess = f" Did you mean {near[0]}?" if near else ""
         raise ConfigError(f"{name} is no setting.{guess} There are: {', '.join(_KINDS)}.")
     if not kind.fits(value):
-        shown = f"a {type(value).__name__}" if name == "secret_keys" else repr(value)
-        raise ConfigError(f"{name}: {shown} is not {kind.allowed}")
+        told = f"a {type(value).__name__}" if name == "secret_keys" else shown(value)
+        raise ConfigError(f"{name}: {told} is not {kind.allowed}")
 
 
 def _check_choice(name: str, value: object, names: tuple[str, ...], reference: str) -> None:
@@ -324,11 +329,13 @@ def _check_choice(name: str, value: object, names: tuple[str, ...], reference: s
 
 def _timedelta(name: str, minutes: float) -> timedelta:
     if minutes < 0:
-        raise ConfigError(f"{name} must be 0 or more minutes, not {minutes!r}")
+        raise ConfigError(f"{name} must be 0 or more minutes, not {shown(minutes)}")
     try:
         return timedelta(minutes=minutes)
     except (OverflowError, ValueError):
-        raise ConfigError(f"{name}: {minutes!r} is not a number of minutes a clock has") from None
+        raise ConfigError(
+            f"{name}: {shown(minutes)} is not a number of minutes a clock has"
+        ) from None
 
 
 def referred(name: str, reference: str) -> Callable[..., Any]:

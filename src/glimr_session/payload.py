@@ -34,6 +34,13 @@ _MAX_NESTING = 100
 # Numbers of up to 640 digits can be converted whatever limit the process has set:
 # sys.int_info.str_digits_check_threshold. 640 digits are at least 2,122 bits.
 _MAX_BITS = 2122
+_MANY_DIGITS = 639  # more bits than that are at least so many
+
+# What is stored can be read with more levels than can be put: so many are copied without
+# trouble, and fewer bytes than twice that need not be looked at.
+_READABLE_NESTING = 320
+_ONES = b"1" * _MANY_DIGITS
+_AS_ONES = bytes.maketrans(b"023456789", b"111111111")
 
 
 class StoredSession(msgspec.Struct, omit_defaults=True, kw_only=True):
@@ -97,6 +104,9 @@ def decode_payload(payload: str | bytes) -> tuple[dict[str, Json], dict[str, Jso
         decoded = _decode_payload(payload)
     except _UNREADABLE:
         return {}, {}
+    value = payload.encode() if isinstance(payload, str) else payload
+    if _is_beyond(value, decoded, _MAX_NESTING):
+        return {}, {}
     return decoded.data, decoded.flash
 
 
@@ -108,9 +118,12 @@ def encode_stored(stored: StoredSession) -> bytes:
 def decode_stored(value: bytes) -> StoredSession | None:
     """Give the session in these bytes, or None if they are unreadable."""
     try:
-        return _decode_stored(value)
+        stored = _decode_stored(value)
     except _UNREADABLE:
         return None
+    if len(value) > _MANY_DIGITS and _is_beyond(value, stored, _READABLE_NESTING):
+        return None
+    return stored
 
 
 def checked_key(key: object) -> str:
@@ -148,6 +161,33 @@ def copied(value: Any) -> Any:
     if type(value) is dict:
         return {name: copied(item) for name, item in value.items()}
     return value
+
+
+def _is_beyond(value: bytes, decoded: StoredSession | _Payload, levels: int) -> bool:
+    """Whether these bytes hold more levels, or a longer number, than a session can.
+
+    They could be decoded here, and then neither copied nor encoded. What is counted first
+    is so much faster than to walk through what they are decoded to.
+    """
+    # So long a number has a digit at every so many bytes.
+    sample = value[_MANY_DIGITS - 1 :: _MANY_DIGITS]
+    long = sample.translate(None, b"0123456789") != sample and _ONES in value.translate(_AS_ONES)
+    if not long and value.count(b"[") + value.count(b"{") <= levels:
+        return False
+    level: list[Any] = [decoded.data, decoded.flash]
+    for _ in range(levels + 1):
+        items = [
+            item
+            for outer in level
+            for item in (outer.values() if type(outer) is dict else outer)
+            if long or type(item) is dict or type(item) is list
+        ]
+        if long and any(type(item) is int and item.bit_length() > _MAX_BITS for item in items):
+            return True
+        level = [item for item in items if type(item) is dict or type(item) is list]
+        if not level:
+            return False
+    return True
 
 
 def _checked(key: str, value: Any, depth: int) -> Any:

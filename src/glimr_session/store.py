@@ -251,15 +251,23 @@ def seconds(setting: str, duration: Duration, *, zero: bool = False) -> float:
             value = float("inf")
     else:
         raise ConfigError(
-            f"{setting} is a datetime.timedelta or a number of seconds, not {duration!r}"
+            f"{setting} is a datetime.timedelta or a number of seconds, not {shown(duration)}"
         )
     if not (0 < value < float("inf") or (zero and value == 0)):
         least = "0 (none) or more" if zero else "more than 0"
-        raise ConfigError(f"{setting} must be {least} seconds, not {duration!r}")
+        raise ConfigError(f"{setting} must be {least} seconds, not {shown(duration)}")
     return value
 
 
 def check_durability(setting: str, value: object) -> None:
     """Raise ConfigError unless this says what an acknowledged commit outlives."""
     if value not in ("process", "power"):
-        raise ConfigError(f'{setting}: {value!r} is not "process" or "power"')
+        raise ConfigError(f'{setting}: {shown(value)} is not "process" or "power"')
+
+
+def shown(value: object) -> str:
+    """Give the repr of a setting's value for an error message, whatever it is."""
+    try:
+        return repr(value)
+    except (ValueError, RecursionError):  # over 4,300 digits, or nested too deeply
+        return f"a very large {type(value).__name__}"

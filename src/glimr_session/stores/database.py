@@ -118,10 +118,12 @@ class Database(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
                 self._log_identity = _identity(_found(self._log))
                 return connection
 
-    def wait_for_turn(self) -> None:
-        """Take the turn when other threads have had theirs, or raise as SQLite would."""
-        if not self.turn.acquire(timeout=self._patience):
+    def take_turn(self) -> threading.Lock:
+        """Wait until no other thread of this process writes; release it in the end."""
+        turn = self._turn
+        if not turn.acquire(timeout=self._patience):
             raise sqlite3.OperationalError(_LOCKED)
+        return turn
 
     def give_back(self, connection: Connection) -> None:
         """Take back what was lent."""
@@ -248,7 +250,7 @@ class Database(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
         self._idle: deque[Connection] = deque()
         self._open: set[Connection] = set()
         self._gate = threading.Lock()  # for opening a connection; held while forking
-        self.turn = threading.Lock()  # for writing: one thread of a process asks SQLite
+        self._turn = threading.Lock()  # for writing: one thread of a process asks SQLite
         self._forking = may_fork_unseen()
         self._pid = os.getpid()
         weakref.finalize(self, _close_all, self._idle, self._pid)

@@ -42,6 +42,9 @@ logger = logging.getLogger("glimr_session")
 P = ParamSpec("P")
 R = TypeVar("R")
 
+# SQLite has no integers of more bits, and one more is added.
+_MOST_COMMITS: Final = 2**62
+
 # Rows outlive their sessions by this many seconds, so that a clock which steps forward
 # by less, and back again, has destroyed nothing: not by two hours, as with a mistaken
 # time zone, nor by four, from two hours behind to two ahead.
@@ -76,26 +79,19 @@ def _lent(
         def lent(self: DiskStore, /, *args: P.args, **kwargs: P.kwargs) -> R:
             database = self._database
             connection = turn = None
-            deadline = 0.0
             try:
                 if time.monotonic() >= self._next_look:
                     database = self._look()
                 connection = database.borrow()
+                started = time.monotonic()
                 if writes:
-                    if not database.turn.acquire(blocking=False):
-                        deadline = time.monotonic() + self._timeout
-                        database.wait_for_turn()
-                    turn = database.turn
-                while True:
-                    try:
-                        result = operation(self, connection, *args, **kwargs)
-                        break
-                    except sqlite3.OperationalError as error:
-                        now = time.monotonic()
-                        deadline = deadline or now + self._timeout
-                        if not is_locked(error) or connection.in_transaction or now >= deadline:
-                            raise
-                        time.sleep(_PAUSE)
+                    turn = database.take_turn()
+                try:
+                    result = operation(self, connection, *args, **kwargs)
+                except sqlite3.OperationalError as error:
+                    deadline = started + self._timeout
+                    repeat = functools.partial(operation, self, connection, *args, **kwargs)
+                    result = _repeated(repeat, error, connection, deadline)
             except BaseException as error:
                 self._next_look = 0.0
                 if connection is not None:
@@ -115,6 +111,22 @@ def _lent(
         return lent
 
     return decorate
+
+
+def _repeated(
+    operation: Callable[[], R],
+    error: sqlite3.OperationalError,
+    connection: Connection,
+    deadline: float,
+) -> R:
+    """Repeat what found the database locked, until it does not, or raise its error."""
+    while is_locked(error) and not connection.in_transaction and time.monotonic() < deadline:
+        time.sleep(_PAUSE)
+        try:
+            return operation()
+        except sqlite3.OperationalError as another:
+            error = another
+    raise error
 
 
 class DiskStore(SessionStore):
@@ -159,7 +171,11 @@ class DiskStore(SessionStore):
 
     @_lent("read")
     def open(self, connection: Connection, cookie_value: str) -> StoredSession | None:
-        found = self._find(connection, storage_key(cookie_value), time.time())
+        key = storage_key(cookie_value)
+        row = connection.find(key)
+        if row is None:
+            return None
+        found = self._checked(row, key, time.time())
         if found is not None:
             found.id = cookie_value
         return found
@@ -226,6 +242,8 @@ class DiskStore(SessionStore):
         key = storage_key(session_id)
         with connection.transaction():
             found = self._find(connection, key, now)
+            if found is not None:
+                now = _used(found, now)
             revision = 1 if found is None else found.revision + 1
             row = self._row(
                 key,
@@ -269,21 +287,24 @@ class DiskStore(SessionStore):
     def _checked(self, row: Found, key: Any, now: float) -> StoredSession | None:
         """Give the session in a row, if it is readable and has not expired."""
         number, created, seen, revision, collected, value, tag = row
-        ours = (
-            type(key) is bytes
-            and type(created) is type(seen) is type(collected) is float
-            and type(revision) is int
-            and type(value) is bytes
-            and tag == checksum(key, value)
-        )
-        stored = decode_stored(value) if ours else None
+        stored = None
+        try:  # to fail here is faster than to look at the type of each
+            ended = now >= seen + self.lifetime or now >= self._end(created)
+            if (
+                tag == checksum(key, value)
+                and 0 <= revision < _MOST_COMMITS
+                and created + collected > 0
+            ):
+                stored = decode_stored(value)
+        except TypeError:
+            ended = False
         if stored is None:
             logger.warning(
                 "The stored session %s is unreadable and counts as absent.",
                 key.hex()[:8] if type(key) is bytes else "without a name",
             )
             return None
-        if now >= seen + self.lifetime or now >= self._end(created):
+        if ended:
             return None
         stored.row, stored.created, stored.seen = number, created, seen
         stored.revision, stored.collected = revision, collected

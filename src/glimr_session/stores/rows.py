@@ -49,13 +49,13 @@ _DELETE: Final = "DELETE FROM Cache WHERE rowid = ? AND key = ?"
 # More than fit on a page of the index: 92 of them.
 _NEIGHBOURS: Final = 100
 _BEFORE: Final = """
-    SELECT key FROM Cache INDEXED BY Cache_key_raw WHERE key < ? AND key >= x''
+    SELECT key FROM Cache INDEXED BY Cache_key_raw WHERE key < ? AND key >= x'' AND raw = 1
     ORDER BY key DESC LIMIT ?
 """
 _AFTER: Final = """
-    SELECT key FROM Cache INDEXED BY Cache_key_raw WHERE key > ? ORDER BY key LIMIT ?
+    SELECT key FROM Cache INDEXED BY Cache_key_raw WHERE key > ? AND raw = 1 ORDER BY key LIMIT ?
 """
-_NUMBER: Final = "SELECT count(*) FROM Cache NOT INDEXED WHERE typeof(key) = 'blob'"
+_NUMBER: Final = "SELECT count(*) FROM Cache NOT INDEXED WHERE typeof(key) = 'blob' AND raw = 1"
 _COLLECTABLE: Final = "SELECT 1 FROM Cache WHERE expire_time < ? LIMIT 1"
 # A row's expire_time was computed with the lifetimes of that day; today's have a say too.
 # A planted row without times has none.
