@@ -122,6 +122,7 @@ class SessionCookie:
             partitioned=partitioned,
         )
         self.name = name
+        self._start = f"{name}="
         self._signatures = signatures
         self._secure = True if _must_be_secure(name, samesite, partitioned) else secure
         attributes = functools.partial(
@@ -138,16 +139,16 @@ class SessionCookie:
         of those was planted, and nobody can tell which. Never raises; time and memory
         grow with the length of the header and no faster.
         """
-        if self.name not in header:
+        start = self._start
+        if start not in header:
             return None
-        candidates = set()
-        for part in header.split(";"):
-            name, _, value = part.strip(" \t").partition("=")
-            if name == self.name:
-                candidates.add(value)
         found: Received | None = None
-        refused = False
-        for candidate in candidates:
+        candidates, refused = [], False
+        for part in header.split(";"):
+            cookie = part.strip(" \t")
+            if cookie.startswith(start):
+                candidates.append(cookie[len(start) :])
+        for candidate in candidates if len(candidates) == 1 else set(candidates):
             received = self._signatures.unsign(candidate) if candidate.isascii() else None
             if received is None:
                 refused = True
@@ -198,8 +199,14 @@ def with_session_headers(
     response that sets the cookie is not to be stored at all, or, where the application
     has a Cache-Control of its own, stored without its Set-Cookie (RFC 9111, 5.2.2.4).
     """
-    names = [name.lower() for name, _ in headers]
+    if set_cookie is None:
+        for name, _ in headers:
+            if len(name) == len("Vary") and name.lower() == "vary":
+                break
+        else:  # as in most responses
+            return [*headers, ("Vary", "Cookie")]
     changed = [*headers]
+    names = [name.lower() for name, _ in headers]
     if "vary" in names:
         _append(changed, names, "vary", "Cookie", unless=("cookie", "*"))
     else:

@@ -83,15 +83,20 @@ def _lent(
                 if time.monotonic() >= self._next_look:
                     database = self._look()
                 connection = database.borrow()
-                started = time.monotonic()
+                deadline = 0.0
                 if writes:
+                    deadline = time.monotonic() + self._timeout
                     turn = database.take_turn()
-                try:
-                    result = operation(self, connection, *args, **kwargs)
-                except sqlite3.OperationalError as error:
-                    deadline = started + self._timeout
-                    repeat = functools.partial(operation, self, connection, *args, **kwargs)
-                    result = _repeated(repeat, error, connection, deadline)
+                while True:
+                    try:
+                        result = operation(self, connection, *args, **kwargs)
+                        break
+                    except sqlite3.OperationalError as error:
+                        now = time.monotonic()
+                        deadline = deadline or now + self._timeout
+                        if not is_locked(error) or connection.in_transaction or now >= deadline:
+                            raise
+                        time.sleep(_PAUSE)
             except BaseException as error:
                 self._next_look = 0.0
                 if connection is not None:
@@ -111,22 +116,6 @@ def _lent(
         return lent
 
     return decorate
-
-
-def _repeated(
-    operation: Callable[[], R],
-    error: sqlite3.OperationalError,
-    connection: Connection,
-    deadline: float,
-) -> R:
-    """Repeat what found the database locked, until it does not, or raise its error."""
-    while is_locked(error) and not connection.in_transaction and time.monotonic() < deadline:
-        time.sleep(_PAUSE)
-        try:
-            return operation()
-        except sqlite3.OperationalError as another:
-            error = another
-    raise error
 
 
 class DiskStore(SessionStore):
@@ -289,7 +278,8 @@ class DiskStore(SessionStore):
         number, created, seen, revision, collected, value, tag = row
         stored = None
         try:  # to fail here is faster than to look at the type of each
-            ended = now >= seen + self.lifetime or now >= self._end(created)
+            absolute = self.absolute_lifetime
+            ended = now >= seen + self.lifetime or (absolute and now >= created + absolute)
             if (
                 tag == checksum(key, value)
                 and 0 <= revision < _MOST_COMMITS
