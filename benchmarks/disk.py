@@ -43,6 +43,8 @@ __all__ = ["cases"]
 # the five, one brings a cookie that was not verified lately.
 _PAGE: Final = 5
 
+_DURABLE_BATCH: Final = 20.0  # milliseconds: some ten waits for the disk
+
 
 def cases(directory: Path) -> Iterator[Case]:
     """Yield a request that reads and writes, against each yardstick, and one that reads."""
@@ -85,6 +87,24 @@ def cases(directory: Path) -> Iterator[Case]:
     )
     rows.cache.close()
     store.close()
+    durable = DiskStore(directory / "durable", durability="power")
+    durable_site = glimr_site(durable)
+    cookies = fill(durable_site)
+    rows = _Rows(directory / "bare-durable", synchronous=2)
+    yield Timed(
+        name="disk store: durability power",
+        ours=Side(
+            visiting(durable_site, "/visit", cookies, _PAGE),
+            visiting(bare, "/visit", cookies, _PAGE),
+        ),
+        yardstick_name="bare transaction, FULL",
+        yardstick=Side(rows.transact),
+        compare=ratio,
+        bound=Bound(2, "times"),
+        batch=_DURABLE_BATCH,
+    )
+    rows.cache.close()
+    durable.close()
 
 
 def _beaker_site(directory: Path) -> WSGIApplication:
@@ -105,9 +125,13 @@ def _beaker_site(directory: Path) -> WSGIApplication:
 class _Rows:
     """The database under the store, with the same settings and nothing around it."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, synchronous: int = 1) -> None:
         self.cache = diskcache.Cache(
-            str(directory), timeout=5, eviction_policy="none", cull_limit=0
+            str(directory),
+            timeout=5,
+            eviction_policy="none",
+            cull_limit=0,
+            sqlite_synchronous=synchronous,
         )
         self.value = encode_stored(StoredSession(data=SAMPLE, revision=1))
         keys = [storage_key(generate_id()) for _ in range(VISITORS)]
