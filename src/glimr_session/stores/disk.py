@@ -282,6 +282,7 @@ class DiskStore(SessionStore):
             ended = now >= seen + self.lifetime or (absolute and now >= created + absolute)
             if (
                 tag == checksum(key, value)
+                and type(revision) is int
                 and 0 <= revision < _MOST_COMMITS
                 and created + collected > 0
             ):
