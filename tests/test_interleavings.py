@@ -34,9 +34,12 @@ from glimr_session.testing import Visit, Visitor
 
 TABS = st.sampled_from(["one", "other"])
 # Numbers only: what increment() adds to is a number whatever the other request did.
-KEYS = st.sampled_from(["a", "b"])
-NUMBERS = st.integers(-3, 3)
-WORDS = st.sampled_from(["x", "y"])
+KEYS = st.sampled_from(["a", "b", "c"])
+EDITS = st.tuples(
+    st.sampled_from(["put", "put", "increment", "forget", "clear", "flash"]),
+    KEYS,
+    st.integers(1, 4),
+)
 
 
 @dataclass
@@ -97,15 +100,19 @@ class Interleavings(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.open("one")
-        self.put("one", "a", 1)
-        self.respond("one", received=True)
+        self.begin_request("one")
+        self.edit("one", ("put", "a", 1))
+        self.respond("one", "received")
 
-    @rule(tab=TABS)
-    def open(self, tab: str) -> None:
-        """Begin a request, unless the tab waits for one."""
-        if tab in self.waiting:
-            return
+    @precondition(lambda self: len(self.waiting) < 2)
+    @rule(tabs=st.sampled_from([["one"], ["other"], ["one", "other"], ["one", "other"]]))
+    def open(self, tabs: list[str]) -> None:
+        """Begin requests in tabs that do not wait for one: often in both."""
+        for tab in tabs:
+            if tab not in self.waiting:
+                self.begin_request(tab)
+
+    def begin_request(self, tab: str) -> None:
         cookie = self.visitor.cookie
         found = next((one for one in self.sessions if one.cookie == cookie and not one.ended), None)
         visit = self.visitor.request().open()
@@ -119,74 +126,63 @@ class Interleavings(RuleBasedStateMachine):
         return self.waiting.get(tab) or next(iter(self.waiting.values()))
 
     @precondition(lambda self: self.waiting)
-    @rule(tab=TABS, key=KEYS, value=NUMBERS)
-    def put(self, tab: str, key: str, value: int) -> None:
+    @rule(tab=TABS, edit=EDITS)
+    def edit(self, tab: str, edit: tuple[str, str, int]) -> None:
+        """Change one thing."""
+        verb, key, number = edit
         request = self.among(tab)
-        request.visit.session.put(key, value)
-        request.edits.append(lambda content: content.data.update({key: value}))
+        session = request.visit.session
+        if verb == "put":
+            session.put(key, number)
+            request.edits.append(lambda content: content.data.update({key: number}))
+        elif verb == "increment":
+            session.increment(key, number)
+            request.edits.append(
+                lambda content: content.data.update({key: content.data.get(key, 0) + number})
+            )
+        elif verb == "forget":
+            session.forget(key)
+            request.edits.append(lambda content: content.data.pop(key, None))
+        elif verb == "clear":
+            session.clear()
+            request.edits.append(lambda content: content.data.clear())
+        else:
+            word = f"word {number}"
+            session.flash(key, word)
+            request.edits.append(
+                lambda content: content.flash.update({key: (word, next(self.numbers))})
+            )
 
     @precondition(lambda self: self.waiting)
-    @rule(tab=TABS, key=KEYS)
-    def forget(self, tab: str, key: str) -> None:
+    @rule(tab=TABS, verb=st.sampled_from(["regenerate", "regenerate", "invalidate"]))
+    def move(self, tab: str, verb: str) -> None:
+        """Log in or out."""
         request = self.among(tab)
-        request.visit.session.forget(key)
-        request.edits.append(lambda content: content.data.pop(key, None))
+        if verb == "regenerate":
+            request.visit.session.regenerate()
+            request.moves = True
+        else:
+            request.visit.session.invalidate()
+            request.ends = True
+            request.edits.clear()
 
     @precondition(lambda self: self.waiting)
-    @rule(tab=TABS, key=KEYS, by=NUMBERS)
-    def increment(self, tab: str, key: str, by: int) -> None:
-        request = self.among(tab)
-        request.visit.session.increment(key, by)
-        request.edits.append(
-            lambda content: content.data.update({key: content.data.get(key, 0) + by})
-        )
+    @rule(
+        tab=TABS, fate=st.sampled_from(["received", "received", "received", "lost", "broken off"])
+    )
+    def respond(self, tab: str, fate: str) -> None:
+        """Commit, and set the cookie that the model expects, or none.
 
-    @precondition(lambda self: self.waiting)
-    @rule(tab=TABS)
-    def clear(self, tab: str) -> None:
-        request = self.among(tab)
-        request.visit.session.clear()
-        request.edits.append(lambda content: content.data.clear())
-
-    @precondition(lambda self: self.waiting)
-    @rule(tab=TABS, key=KEYS, word=WORDS)
-    def flash(self, tab: str, key: str, word: str) -> None:
-        request = self.among(tab)
-        request.visit.session.flash(key, word)
-        request.edits.append(
-            lambda content: content.flash.update({key: (word, next(self.numbers))})
-        )
-
-    @precondition(lambda self: self.waiting)
-    @rule(tab=TABS)
-    def regenerate(self, tab: str) -> None:
-        request = self.among(tab)
-        request.visit.session.regenerate()
-        request.moves = True
-
-    @precondition(lambda self: self.waiting)
-    @rule(tab=TABS)
-    def invalidate(self, tab: str) -> None:
-        request = self.among(tab)
-        request.visit.session.invalidate()
-        request.ends = True
-        request.edits.clear()
-
-    @precondition(lambda self: self.waiting)
-    @rule(tab=TABS)
-    def break_off(self, tab: str) -> None:
-        """The handler raises: nothing of the request is committed."""
-        self.taken(tab).visit.break_off()
-
-    @precondition(lambda self: self.waiting)
-    @rule(tab=TABS, received=st.sampled_from([True, True, True, False]))
-    def respond(self, tab: str, received: bool) -> None:
-        """Commit, and set the cookie that the model expects, or none."""
+        If the handler raises instead, nothing of the request is committed.
+        """
         request = self.taken(tab)
+        if fate == "broken off":
+            request.visit.break_off()
+            return
         found, before = request.found, self.visitor.cookie
-        set_cookie = request.visit.respond(received=received)
+        set_cookie = request.visit.respond(received=fate == "received")
         cookie = None if set_cookie is None else set_cookie.partition("; ")[0]
-        if cookie is None or not received:
+        if cookie is None or fate == "lost":
             assert self.visitor.cookie == before
         if found is None:
             self.begun(request, cookie)
@@ -258,13 +254,13 @@ def run(directory: Path, **options: Any) -> None:
         closing(sqlite3.connect(path / "cache.db", isolation_level=None)) as Interleavings.database,
     ):
         run_state_machine_as_test(
-            Interleavings, settings=settings(stateful_step_count=30, **options)
+            Interleavings, settings=settings(stateful_step_count=50, **options)
         )
 
 
 def test_any_order_of_steps_is_as_one_request_after_the_other(tmp_path: Path) -> None:
     """What is found afterwards is what the commits made of it, one whole after the other."""
-    run(tmp_path, max_examples=200)
+    run(tmp_path, max_examples=300)
 
 
 def overwrite(monkeypatch: pytest.MonkeyPatch) -> None:
