@@ -511,5 +511,45 @@ def test_actors_work_in_a_child_whatever_threads_did_at_the_fork(tmp_path: Path)
     run(actors_in_busy_threads, tmp_path)
 
 
+def stores_that_are_being_made(directory: Path) -> None:
+    done = threading.Event()
+
+    def make() -> None:
+        while not done.is_set():
+            DiskStore(directory / "sessions")
+
+    def look() -> None:
+        opened = [file.readlink() for file in Path("/proc/self/fd").iterdir() if file.exists()]
+        assert not [path for path in opened if path.name == "cache.db"]
+
+    maker = threading.Thread(target=make)
+    maker.start()
+    try:
+        for _ in range(40):
+            reap([fork(look)])
+    finally:
+        done.set()
+        maker.join()
+
+
+def test_a_store_that_is_being_made_takes_no_connection_into_a_child(tmp_path: Path) -> None:
+    """The fork waits until it is made, and has closed what it was made with."""
+    run(stores_that_are_being_made, tmp_path)
+
+
+def a_handler_that_forks(directory: Path) -> None:
+    store = DiskStore(directory / "sessions", timeout=0.2)
+    database = store._database
+    with database._gate:  # as if the signal came while this thread opens a connection
+        reap([fork(lambda: store.save("x", {"a": 1}, {}))])
+        assert database._gate.locked()
+    assert store.load("x") == ({"a": 1}, {})
+
+
+def test_a_signal_handler_may_fork_while_its_thread_opens_a_connection(tmp_path: Path) -> None:
+    """The lock that it would wait for is its own thread's: it goes on after a while."""
+    run(a_handler_that_forks, tmp_path)
+
+
 if __name__ == "__main__":
     globals()[sys.argv[1]](Path(sys.argv[2]))

@@ -8,7 +8,7 @@ request commits. A failing order of steps shrinks to a few lines.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import count
@@ -31,6 +31,7 @@ from glimr_session import DiskStore
 from glimr_session.state import Changes
 from glimr_session.stores.rows import Connection
 from glimr_session.testing import Visit, Visitor
+from glimr_session.testing.contract import Clock
 
 TABS = st.sampled_from(["one", "other"])
 # Numbers only: what increment() adds to is a number whatever the other request did.
@@ -298,3 +299,50 @@ def test_the_machine_finds_what_it_looks_for(
             report_multiple_bugs=False,
             database=None,
         )
+
+
+@pytest.fixture
+def visitor(tmp_path: Path) -> Iterator[Visitor]:
+    """A visitor with something in the session."""
+    with (
+        closing(DiskStore(tmp_path / "sessions", lifetime=600)) as store,
+        Visitor(store) as visitor,
+    ):
+        begin = visitor.request()
+        begin.session["n"] = 1
+        begin.respond()
+        yield visitor
+
+
+def test_a_late_change_follows_a_login_also_where_the_cookie_was_due(
+    visitor: Visitor, clock: Clock
+) -> None:
+    """The old id could not be pushed on, but the session is there."""
+    clock.advance(300)
+    put, logout = visitor.request().open(), visitor.request().open()
+    login = visitor.request()
+    login.session.regenerate()
+    login.respond()
+    for late in (put, logout):
+        assert late.send_headers() is None
+    put.session["late"] = True
+    put.close()
+    assert visitor.request().session.all() == {"n": 1, "late": True}
+    logout.session.invalidate()
+    logout.close()
+    assert visitor.request().session.all() == {}
+
+
+def test_a_late_logout_of_the_loser_of_two_logins_ends_the_session(visitor: Visitor) -> None:
+    """Its own login was dropped; that the user wants to be logged out is not."""
+    loser = visitor.request().open()
+    winner = visitor.request()
+    winner.session.regenerate()
+    winner.respond()
+    loser.session.regenerate()
+    assert loser.send_headers() is None
+    loser.session["late"] = True
+    assert visitor.request().session.all() == {"n": 1}
+    loser.session.invalidate()
+    loser.close()
+    assert visitor.request().session.all() == {}

@@ -32,6 +32,7 @@ from glimr_session.ids import storage_key
 from glimr_session.payload import encode_stored
 from glimr_session.state import SessionState
 from glimr_session.store import Data
+from glimr_session.stores.database import _log_identity
 from glimr_session.stores.rows import checksum
 from glimr_session.testing.contract import (
     ABSOLUTE,
@@ -598,3 +599,79 @@ def test_sessions_that_come_and_go_are_no_damage(directory: Path) -> None:
     run_all([come_and_go, destroy, *[partial(until_done, look)] * 2])
     assert errors == []
     store.close()
+
+
+def test_a_turn_that_was_lost_is_lost_once(directory: Path) -> None:
+    """A signal handler that raised may have come before its release: one commit fails."""
+    store = DiskStore(directory, timeout=0.2)
+    wire = begin(store)
+    store._database._turn.acquire()
+    with pytest.raises(StoreUnavailable, match="another writer"):
+        Request(store, wire).commit(put("b", 1))
+    assert Request(store, wire).commit(put("b", 2)) == wire
+    store.close()
+
+
+def test_readers_do_not_wait_for_each_others_timeouts(directory: Path) -> None:
+    """Eight of them at a database that somebody holds for himself fail together."""
+    DiskStore(directory).close()
+    store = DiskStore(directory, timeout=0.3)
+    holder = sqlite3.connect(directory / "cache.db", isolation_level=None)
+    holder.execute("PRAGMA locking_mode = EXCLUSIVE")
+    holder.execute("BEGIN EXCLUSIVE")
+    failed: list[str] = []
+
+    def read() -> None:
+        try:
+            store.load("x")
+        except StoreUnavailable as error:
+            failed.append(str(error))
+
+    started = time.monotonic()
+    run_all([read] * 8)
+    assert time.monotonic() - started < 8 * 0.3
+    assert len(failed) == 8
+    holder.close()
+    assert store.load("x") == ({}, {})
+    store.close()
+
+
+def test_a_log_is_known_by_more_than_its_inode(tmp_path: Path) -> None:
+    """File systems give an inode to the next file, and that log may be a live one."""
+    log = tmp_path / "cache.db-wal"
+    assert _log_identity(log) is None
+    log.write_bytes(b"")
+    assert _log_identity(log) is None
+    log.write_bytes(b"1" * 100)
+    first = _log_identity(log)
+    assert first == _log_identity(log)
+    assert first is not None
+    with log.open("r+b") as file:
+        file.write(b"2")
+    assert _log_identity(log) != first
+
+
+def test_a_log_that_was_never_seen_is_left_alone(directory: Path) -> None:
+    """A store that was made and not used yet knows of no log, and deletes none."""
+    unused = DiskStore(directory)
+    (directory / "cache.db").rename(directory / "away.db")
+    other = DiskStore(directory)
+    wire = begin(other)
+    unused._next_look = 0.0
+    assert content(unused, wire) == ({"a": 1}, {})
+    assert Request(unused, wire).commit(put("b", 2)) == wire
+    assert content(other, wire) == ({"a": 1, "b": 2}, {})
+    unused.close()
+    other.close()
+
+
+def test_a_crowd_leaves_few_connections(directory: Path) -> None:
+    """Thirty at once need one each, and twelve of those are kept."""
+    store = DiskStore(directory)
+    database = store._database
+    lent = [database.borrow() for _ in range(30)]
+    for connection in lent:
+        database.give_back(connection)
+    assert len(database._idle) == len(database._open) == 12
+    store.close()
+    assert not database._open

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -240,3 +241,38 @@ class TestCookies(StoreContract):
     assert "FAILED test_mine.py::TestNothing" in result.stdout or "ERROR" in result.stdout
     assert "::TestCookies" not in result.stdout
     assert " passed" in result.stdout
+
+
+def test_an_application_that_answers_an_error_hides_no_order_that_cannot_be(
+    disk: DiskStore,
+) -> None:
+    """Frameworks make a 500 of what a store raises; the run fails all the same."""
+    answers = Answers(disk, patience=0.2)
+
+    def count() -> str:
+        try:
+            return str(answers.get("/count"))
+        except TimeoutError:
+            return "500"
+
+    with pytest.raises(TimeoutError, match="waited"):
+        answers.steps.run("count commits, count opens", count=count)
+
+
+def test_a_step_that_is_named_twice_is_refused(disk: DiskStore) -> None:
+    """A request opens and commits once."""
+    with pytest.raises(ValueError, match="names a step twice"):
+        Steps(disk).run("one opens, one opens", one=lambda: pytest.fail("it ran"))
+
+
+def test_a_client_in_another_thread_is_found_out(disk: DiskStore) -> None:
+    """Its requests cannot be told apart, and would pass in any order."""
+    answers = Answers(disk)
+
+    def elsewhere() -> None:
+        thread = threading.Thread(target=answers.get, args=("/count",))
+        thread.start()
+        thread.join()
+
+    with pytest.raises(ValueError, match="one took none of its steps"):
+        answers.steps.run("one opens, one commits", one=elsewhere)

@@ -104,7 +104,8 @@ class Exchange:
         if wire is None or wire is MOVED:
             # No cookie: the browser may just have been given one by a login or logout
             # beside this request.
-            self._gone = wire is None
+            # (A touch looks for the old id alone: the session may go by another one.)
+            self._gone = wire is None and bool(state.changes)
             logger.info(
                 "Session %s %s meanwhile.",
                 fingerprint(state.id if base is None else base.id),
@@ -145,9 +146,7 @@ class Exchange:
             return
         base = changes.base
         store = self._sessions.store
-        if self._gone:
-            lost = "it has ended"
-        elif base is None:
+        if base is None:
             lost = "the browser has no cookie for it"
         elif not store.server_side:
             lost = "it lives in the cookie"
@@ -155,6 +154,8 @@ class Exchange:
             # Without what came after it, which is another session's, without a cookie.
             store.commit(Changes(base, changes.id, cleared=True, invalidated=True))
             return
+        elif self._gone:
+            lost = "it has ended"
         elif changes.moved:
             lost = "its new id cannot reach the browser"
         elif store.commit(changes) is None:

@@ -69,7 +69,12 @@ class SessionStore(ABC):
     cannot recall a copy, and nothing can be committed once the headers have left."""
 
     atomic: ClassVar[bool] = False
-    """Whether ``commit`` is one step, so that concurrent requests lose nothing."""
+    """Whether ``commit`` is one step, so that concurrent requests lose nothing: what it
+    promises holds beside any other commit, and it finds a session again that has moved.
+
+    ``StoredSession`` has fields for what that takes: ``row`` stays when the id changes,
+    ``revision`` counts commits, and ``flashed`` tells in which of them a flash was set,
+    which is what ``Changes.replay`` wants to know as ``newer``."""
 
     largest: ClassVar[int | None] = None
     """The most bytes a ``cookie_value`` can have here, or None where it is but an id."""

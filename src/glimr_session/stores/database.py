@@ -38,6 +38,10 @@ _LOCKED: Final = "database is locked"  # what SQLite says when another process w
 # What a commit outlives, and how SQLite calls that: handed to the system, or on the disk.
 _SYNCHRONOUS: Final = {"process": "NORMAL", "power": "FULL"}
 
+# Connections that are kept open in a process, of up to three files each. An operation takes
+# some 10 us, so that even a hundred threads seldom need more at the same time.
+_MOST_IDLE: Final = 12
+
 _FILE: Final[str] = diskcache.core.DBNAME
 
 
@@ -48,6 +52,7 @@ class Database(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
     """
 
     _forking: bool
+    _turn: threading.Lock
 
     def __init__(
         self,
@@ -85,7 +90,7 @@ class Database(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
             finally:
                 self.close()
             self._identity = _identity(_found(self._path))
-            self._log_identity: tuple[int, int] | None = None
+            self._log_identity: tuple[int, int, bytes] | None = None
         _databases.add(self)
 
     def is_in_place(self) -> bool:
@@ -97,9 +102,9 @@ class Database(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
         found = _found(self._path)
         if found is None or _identity(found) != self._identity:
             return False
+        self._log_identity = _log_identity(self._log)
         if found.st_size == 0 or found.st_size % self._page_size:
             raise sqlite3.DatabaseError("malformed: the file was cut short")
-        self._log_identity = _identity(_found(self._log))
         return True
 
     def borrow(self) -> Connection:
@@ -109,30 +114,42 @@ class Database(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
         try:
             return self._idle.pop()
         except IndexError:
-            with self._gate:
+            if not self._gate.acquire(timeout=self._patience):
+                raise sqlite3.OperationalError(_LOCKED) from None
+            try:
                 connection = self._connect()
                 # From here on the store waits for locks, and not SQLite, whose pauses grow
                 # to 100 ms.
                 connection.execute("PRAGMA busy_timeout = 0")
                 self._open.add(connection)
-                self._log_identity = _identity(_found(self._log))
+                self._log_identity = _log_identity(self._log)
                 return connection
+            finally:
+                self._gate.release()
 
     def take_turn(self) -> threading.Lock:
         """Wait until no other thread of this process writes; release it in the end."""
         turn = self._turn
-        if not turn.acquire(timeout=self._patience):
-            raise sqlite3.OperationalError(_LOCKED)
+        deadline = time.monotonic() + self._patience
+        while not turn.acquire(timeout=0.001):
+            if time.monotonic() > deadline:
+                # Maybe nobody has it: a signal handler that raised can have come between
+                # any two steps. SQLite lets one in at a time in any case.
+                self._turn = threading.Lock()
+                raise sqlite3.OperationalError(_LOCKED)
+            time.sleep(0)  # who has it may be a greenlet, if gevent came after the lock
         return turn
 
     def give_back(self, connection: Connection) -> None:
-        """Take back what was lent."""
+        """Take back what was lent, and keep some of it open for the next."""
         if self._forking:
             self.drop(connection)
             if not forking.locked():
                 self._forking = may_fork_unseen()
-        else:
+        elif len(self._idle) < _MOST_IDLE:
             self._idle.append(connection)
+        else:
+            self.drop(connection)
 
     def drop(self, connection: Connection) -> None:
         """Close what was lent: if it failed, it may be stuck in its transaction."""
@@ -184,7 +201,9 @@ class Database(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
         """
         found = _found(self._path)
         if found is None or (
-            instead_of is not None and _identity(_found(self._log)) == instead_of._log_identity
+            instead_of is not None
+            and instead_of._log_identity is not None
+            and _log_identity(self._log) == instead_of._log_identity
         ):
             self._log.unlink(missing_ok=True)
             self._log.with_name(f"{_FILE}-shm").unlink(missing_ok=True)
@@ -219,7 +238,8 @@ class Database(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
 
     def before_fork(self) -> None:
         """Close all connections, those that are lent as soon as they come back."""
-        self._gate.acquire()
+        # A signal handler may fork while its own thread is inside.
+        self._gated = self._gate.acquire(timeout=self._patience)
         self._forking = True
         deadline = time.monotonic() + self._patience
         self.close_idle()
@@ -235,10 +255,10 @@ class Database(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
     def after_fork(self) -> None:
         """Open connections again when they are needed."""
         self._forking = may_fork_unseen()
-        if self._pid == os.getpid():
-            self._gate.release()
-        else:
+        if self._pid != os.getpid():
             self._leave_to_parent()
+        elif self._gated:
+            self._gate.release()
 
     def _leave_to_parent(self) -> None:
         """Begin anew in a child; uWSGI's find out by their process id."""
@@ -250,6 +270,7 @@ class Database(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
         self._idle: deque[Connection] = deque()
         self._open: set[Connection] = set()
         self._gate = threading.Lock()  # for opening a connection; held while forking
+        self._gated = False
         self._turn = threading.Lock()  # for writing: one thread of a process asks SQLite
         self._forking = may_fork_unseen()
         self._pid = os.getpid()
@@ -285,6 +306,17 @@ def _found(path: Path) -> os.stat_result | None:
 
 def _identity(found: os.stat_result | None) -> tuple[int, int] | None:
     return None if found is None else (found.st_dev, found.st_ino)
+
+
+def _log_identity(log: Path) -> tuple[int, int, bytes] | None:
+    """Give what no other log has: an inode is given to the next file, a header is random."""
+    try:
+        with log.open("rb") as file:
+            found = os.fstat(file.fileno())
+            header = file.read(32)
+    except FileNotFoundError:
+        return None
+    return (found.st_dev, found.st_ino, header) if header else None
 
 
 def _close_all(idle: deque[Connection], pid: int) -> None:
@@ -331,10 +363,13 @@ def is_damage(error: Exception) -> bool:
 _databases: Final[weakref.WeakSet[Database]] = weakref.WeakSet()
 _inherited: Final[list[tuple[deque[Connection], set[Connection]]]] = []
 _forking: Final[list[Database]] = []
+_waited: Final[list[bool]] = []  # whether ``forking`` was got, for each fork under way
+
+_LONGEST_WAIT: Final = 10.0  # seconds: a signal handler may fork while its thread holds it
 
 
 def _before_fork() -> None:
-    forking.acquire()  # two threads may fork at once
+    _waited.append(forking.acquire(timeout=_LONGEST_WAIT))  # two threads may fork at once
     for database in list(_databases):
         _forking.append(database)  # first: a signal may interrupt the wait
         database.before_fork()
@@ -343,7 +378,7 @@ def _before_fork() -> None:
 def _after_fork() -> None:
     while _forking:
         _forking.pop().after_fork()
-    if forking.locked():  # uWSGI can be told to call this alone
+    if _waited and _waited.pop():  # uWSGI can be told to call this alone
         forking.release()
 
 

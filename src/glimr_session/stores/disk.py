@@ -154,7 +154,8 @@ class DiskStore(SessionStore):
         check_durability("durability", durability)
         self._durability = durability
         self._margin = self.lifetime / 10
-        self._database = self._open_database()
+        with forking:  # or a child would have its connection
+            self._database = self._open_database()
         self._next_look = time.monotonic() + _LOOK_EVERY
         self._reopening = (-math.inf, "")  # when that failed last, and with what
 

@@ -4,12 +4,15 @@
 
     def test_what_is_put_into_the_cart_survives_a_login(store):
         with Visitor(store) as visitor:
-            cart, login = visitor.request(), visitor.request()
-            cart.session["book"] = 1
+            begin = visitor.request()
+            begin.session["book"] = 1
+            begin.respond()
+            cart, login = visitor.request().open(), visitor.request()
             login.session.regenerate()
             login.respond()
+            cart.session["book"] = 2
             cart.respond()
-            assert visitor.request().session["book"] == 1
+            assert visitor.request().session["book"] == 2
 
 :class:`Visitor` takes the requests of one browser step by step, in the order of the
 lines of the test. :class:`Steps` does that with requests to a whole application.

@@ -28,9 +28,10 @@ class Steps(SessionStore):
         )
 
     A request "opens" where its session is first used and "commits" where it is written,
-    or only touched; a step that it never takes is skipped when it has ended. Requests
-    are run in threads; what is not part of a run passes freely. ``patience`` is how many
-    seconds a request waits for its turn.
+    or only touched; a step that it never takes is skipped when it has ended. Each request
+    is run in a thread, and its client must call the application in that thread, as test
+    clients do. What is not part of a run passes freely. ``patience`` is how many seconds
+    a request waits for its turn.
     """
 
     def __init__(self, store: SessionStore, *, patience: float = 10.0) -> None:
@@ -38,19 +39,25 @@ class Steps(SessionStore):
         self._patience = patience
         self._moved_on = threading.Condition()
         self._ahead: list[tuple[str, str]] = []
+        self._taken: set[str] = set()
+        self._in_vain: list[TimeoutError] = []
         self._thread = threading.local()
         for name in ("kind", "server_side", "atomic", "largest"):
             setattr(self, name, getattr(store, name))
         self.lifetime = store.lifetime
         self.absolute_lifetime = store.absolute_lifetime
 
-    def run(self, order: str, **requests: Callable[[], Any]) -> dict[str, Any]:
+    def run(self, order: str, /, **requests: Callable[[], Any]) -> dict[str, Any]:
         """Run all requests, each in a thread, in this order of steps; give what they gave.
 
-        Raises what a request raised, ValueError for an order that names no request or no
-        step, and TimeoutError if a request waited in vain for another one's step.
+        Raises TimeoutError if a request waited in vain for another one's step, what a
+        request raised, and ValueError for an order that names no request or no step or
+        one twice, and for a request that took none of its steps.
         """
-        self._ahead = [_parsed(step, requests) for step in order.split(",")]
+        ahead = [_parsed(step, requests) for step in order.split(",")]
+        if len(set(ahead)) < len(ahead):
+            raise ValueError(f"{order!r} names a step twice; a request opens and commits once")
+        self._ahead, self._taken, self._in_vain = ahead, set(), []
         answers: dict[str, Any] = {}
         errors: list[BaseException] = []
 
@@ -68,8 +75,13 @@ class Steps(SessionStore):
             thread.start()
         for thread in threads:
             thread.join()
-        if errors:
-            raise errors[0]
+        if self._in_vain or errors:
+            raise [*self._in_vain, *errors][0]
+        for name in {name for name, _ in ahead} - self._taken:
+            raise ValueError(
+                f"{name} took none of its steps: it did not use its session, or its client "
+                "does not call the application in the thread that it is called in"
+            )
         return answers
 
     def open(self, cookie_value: str) -> StoredSession | None:
@@ -110,11 +122,14 @@ class Steps(SessionStore):
             if not self._moved_on.wait_for(
                 lambda: step not in self._ahead or self._ahead[0] == step, self._patience
             ):
-                raise TimeoutError(
+                error = TimeoutError(
                     f"{' '.join(step)}: waited {self._patience:g} s in vain for "
                     f"{' '.join(self._ahead[0])}"
                 )
+                self._in_vain.append(error)  # the application may make an answer of it
+                raise error
             mine = step in self._ahead
+            self._taken.add(step[0])
         try:
             yield
         finally:
