@@ -833,7 +833,7 @@ def test_a_damaged_store_tells_no_secret(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """While it is used, and when it is opened: errors with all their causes, and the log."""
-    monkeypatch.setattr("glimr_session.stores.disk._LOOK_EVERY", 0.0)
+    monkeypatch.setattr("glimr_session.stores.lending._LOOK_EVERY", 0.0)
     with closing(DiskStore(tmp_path / "sessions")) as store:
         site = test_secrecy.Site(store, secrets)
         site.get("put")
@@ -959,7 +959,7 @@ def test_the_variables_of_an_outage_hold_no_secret(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """An error reporter that shows the variables of each frame shows no id, cookie or key."""
-    monkeypatch.setattr("glimr_session.stores.disk._LOOK_EVERY", 0.0)
+    monkeypatch.setattr("glimr_session.stores.lending._LOOK_EVERY", 0.0)
     with closing(DiskStore(tmp_path / "sessions", timeout=0.01)) as disk:
         world = inside(disk)
         cookie = world.begin("victim")

@@ -266,6 +266,7 @@ HOUSE = [
     "registry",
     "stores.cookie",
     "stores.disk",
+    "stores.lending",
     "stores.database",
     "stores.rows",
     "store",

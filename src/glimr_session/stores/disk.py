@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import math
 import os
-import sqlite3
-import stat
-import tempfile
 import time
-from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import ConfigError, StoreUnavailable
-from ..forks import forking
 from ..ids import storage_key
 from ..payload import StoredSession, checked_items, decode_stored, encode_stored
-from ..store import (
-    DEFAULT_LIFETIME,
-    MOVED,
-    Data,
-    Duration,
-    Moved,
-    SessionStore,
-    check_durability,
-    seconds,
-)
-from .database import OUTAGES, Database, is_damage, is_locked
+from ..store import DEFAULT_LIFETIME, MOVED, Data, Duration, Moved, seconds
+from .lending import Lender, lent
 from .rows import Connection, Found, Row, another_number, checksum, first_number
 
 if TYPE_CHECKING:
@@ -39,9 +22,6 @@ __all__ = ["DiskStore", "disk_store"]
 
 logger = logging.getLogger("glimr_session")
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
 # SQLite has no integers of more bits, and one more is added.
 _MOST_COMMITS: Final = 2**62
 
@@ -50,75 +30,8 @@ _MOST_COMMITS: Final = 2**62
 # time zone, nor by four, from two hours behind to two ahead.
 _GRACE: Final = 5 * 3600.0
 
-# Seconds between two attempts at a database that another process is writing to. A commit
-# takes a tenth of this; SQLite's own pauses begin at twice as much, and grow to 100 ms.
-_PAUSE: Final = 0.0005
 
-# How often, in seconds, to see whether the database is still there and private: each
-# time would take a tenth of what it takes to open a session.
-_LOOK_EVERY: Final = 1.0
-
-
-def _lent(
-    doing: str,
-) -> Callable[
-    [Callable[Concatenate[DiskStore, Connection, P], R]], Callable[Concatenate[DiskStore, P], R]
-]:
-    """Lend an operation a connection, and turn what it fails with into StoreUnavailable.
-
-    Threads of this process write one at a time, so that only one of them asks SQLite; if
-    it finds that another process has the lock, the operation is repeated. It must have
-    done nothing by then.
-    """
-    writes = doing == "write"
-
-    def decorate(
-        operation: Callable[Concatenate[DiskStore, Connection, P], R],
-    ) -> Callable[Concatenate[DiskStore, P], R]:
-        @functools.wraps(operation)
-        def lent(self: DiskStore, /, *args: P.args, **kwargs: P.kwargs) -> R:
-            database = self._database
-            connection = turn = None
-            try:
-                if time.monotonic() >= self._next_look:
-                    database = self._look()
-                connection = database.borrow()
-                deadline = 0.0
-                if writes:
-                    deadline = time.monotonic() + self._timeout
-                    turn = database.take_turn()
-                while True:
-                    try:
-                        result = operation(self, connection, *args, **kwargs)
-                        break
-                    except sqlite3.OperationalError as error:
-                        now = time.monotonic()
-                        deadline = deadline or now + self._timeout
-                        if not is_locked(error) or connection.in_transaction or now >= deadline:
-                            raise
-                        time.sleep(_PAUSE)
-            except BaseException as error:
-                self._next_look = 0.0
-                if connection is not None:
-                    database.drop(connection)
-                # Ids are among the variables of this frame, and of the operation's: some
-                # log them with a traceback.
-                del args, kwargs
-                if isinstance(error, OUTAGES):
-                    raise self._outage(doing, error) from error.with_traceback(None)
-                raise
-            finally:
-                if turn is not None:
-                    turn.release()
-            database.give_back(connection)
-            return result
-
-        return lent
-
-    return decorate
-
-
-class DiskStore(SessionStore):
+class DiskStore(Lender):
     """Keeps sessions in a directory of this machine, for any number of processes.
 
     ``directory`` is made with mode 0700 if it is missing; its parents must exist or be
@@ -149,17 +62,10 @@ class DiskStore(SessionStore):
     ) -> None:
         self.lifetime = seconds("lifetime", lifetime)
         self.absolute_lifetime = seconds("absolute_lifetime", absolute_lifetime, zero=True)
-        self.directory = Path(os.path.expandvars(directory)).expanduser().absolute()
-        self._timeout = seconds("timeout", timeout)
-        check_durability("durability", durability)
-        self._durability = durability
+        super().__init__(directory, timeout=timeout, durability=durability)
         self._margin = self.lifetime / 10
-        with forking:  # or a child would have its connection
-            self._database = self._open_database()
-        self._next_look = time.monotonic() + _LOOK_EVERY
-        self._reopening = (-math.inf, "")  # when that failed last, and with what
 
-    @_lent("read")
+    @lent("read")
     def open(self, connection: Connection, cookie_value: str) -> StoredSession | None:
         key = storage_key(cookie_value)
         row = connection.find(key)
@@ -170,7 +76,7 @@ class DiskStore(SessionStore):
             found.id = cookie_value
         return found
 
-    @_lent("write")
+    @lent("write")
     def commit(self, connection: Connection, changes: Changes) -> str | Moved | None:
         now = time.time()
         base = changes.base
@@ -210,7 +116,7 @@ class DiskStore(SessionStore):
             connection.replace(found.row, row)
         return MOVED if elsewhere else changes.id
 
-    @_lent("write")
+    @lent("write")
     def touch(self, connection: Connection, session_id: str) -> bool:
         now = time.time()
         with connection.transaction():
@@ -221,12 +127,12 @@ class DiskStore(SessionStore):
             connection.renew(found.row, now, self._collect(found.created, now))
         return True
 
-    @_lent("read")
+    @lent("read")
     def load(self, connection: Connection, session_id: str) -> tuple[Data, Data]:
         found = self._find(connection, storage_key(session_id), time.time())
         return ({}, {}) if found is None else (found.data, found.flash)
 
-    @_lent("write")
+    @lent("write")
     def save(self, connection: Connection, session_id: str, data: Data, flash: Data) -> None:
         now = time.time()
         key = storage_key(session_id)
@@ -247,7 +153,7 @@ class DiskStore(SessionStore):
             else:
                 connection.replace(found.row, row)
 
-    @_lent("write")
+    @lent("write")
     def destroy(self, connection: Connection, session_id: str) -> None:
         with connection.transaction():
             connection.remove(storage_key(session_id))
@@ -261,10 +167,7 @@ class DiskStore(SessionStore):
     def cookie_value(self, session_id: str, data: Data, flash: Data) -> str:
         return session_id
 
-    def close(self) -> None:
-        self._database.close_idle()
-
-    @_lent("write")
+    @lent("write")
     def _collect_some(self, connection: Connection) -> int | None:
         return connection.collect(
             time.time(), self.lifetime + _GRACE, (self.absolute_lifetime or math.inf) + _GRACE
@@ -348,79 +251,6 @@ class DiskStore(SessionStore):
         """
         return min(now + self.lifetime + self._margin, self._end(created)) + _GRACE
 
-    def _open_database(self, instead_of: Database | None = None) -> Database:
-        _check_directory(self.directory)
-        try:
-            return Database(
-                self.directory,
-                timeout=self._timeout,
-                durability=self._durability,
-                instead_of=instead_of,
-            )
-        except OUTAGES as error:
-            raise StoreUnavailable(
-                f"the session store in {self.directory} cannot be opened: {error}. "
-                f"If another process holds it, end that; {_WHEN_DAMAGED}"
-            ) from error
-
-    def _look(self) -> Database:
-        """See that the database is still there, and private, or make it anew; give it."""
-        try:
-            mode = stat.S_IMODE(self.directory.stat().st_mode)
-            if mode & 0o077:
-                raise StoreUnavailable(_open_to_others(self.directory, mode))
-            in_place = self._database.is_in_place()
-        except FileNotFoundError:
-            in_place = False
-        except OUTAGES as error:
-            raise self._outage("be used", error) from error
-        if not in_place:
-            self._reopen(self._database)
-        self._next_look = time.monotonic() + _LOOK_EVERY
-        return self._database
-
-    def _reopen(self, gone: Database) -> None:
-        """Open what is there now; of the threads that need it one tries, once a second."""
-        started = time.monotonic()
-        if not forking.acquire(timeout=self._timeout):  # and no child begins halfway
-            raise self._outage("be reopened", TimeoutError("it takes too long"))
-        try:
-            if self._database is not gone:
-                return
-            tried, failure = self._reopening
-            if started < tried + _LOOK_EVERY:
-                raise StoreUnavailable(failure)
-            try:
-                self._database = self._open_database(instead_of=gone)
-            except (ConfigError, StoreUnavailable) as error:
-                self._reopening = (time.monotonic(), str(error))
-                raise StoreUnavailable(str(error)) from error
-        finally:
-            forking.release()
-        logger.warning(
-            "The session database in %s was deleted or replaced while it was in use. What is "
-            "there now is used; the sessions that are not in it are lost.",
-            self.directory,
-        )
-        gone.close_idle()
-
-    def _outage(self, doing: str, error: Exception) -> StoreUnavailable:
-        if is_locked(error):
-            reason = f"another writer has held it for {self._timeout:g} s"
-        elif is_damage(error):
-            reason = f"{error}. {_WHEN_DAMAGED.capitalize()}"
-        else:
-            reason = str(error)
-        return StoreUnavailable(
-            f"the session store in {self.directory} could not {doing}: {reason}"
-        )
-
-
-_WHEN_DAMAGED: Final = (
-    "if the file cache.db is damaged, move it away, and a new one is begun "
-    "(the sessions in it are lost)."
-)
-
 
 def _used(found: StoredSession, now: float) -> float:
     """Give the time of a use of a session: not before its last one.
@@ -450,35 +280,6 @@ def _encoded(data: Data, flash: Data, *, set_in: int) -> bytes:
     """Encode what is in no column of its own; all of the flash was set in one revision."""
     return encode_stored(
         StoredSession(data=data, flash=flash, flashed=dict.fromkeys(flash, set_in))
-    )
-
-
-def _check_directory(directory: Path) -> None:
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        mode = stat.S_IMODE(directory.stat().st_mode)
-    except OSError as error:
-        raise ConfigError(
-            f"directory: {directory} cannot be made: {error.strerror}. Name one that can."
-        ) from error
-    if mode & 0o077:
-        raise ConfigError(f"directory: {_open_to_others(directory, mode)}")
-    try:
-        if mode & 0o300 != 0o300:  # root may write all the same, and nobody meant it to
-            raise PermissionError(13, f"mode {mode:04o}")
-        with tempfile.TemporaryFile(dir=directory):
-            pass
-    except OSError as error:
-        raise ConfigError(
-            f"directory: {directory} cannot be written: {error.strerror}. "
-            f"Run: chmod 700 {directory}, or name another one."
-        ) from error
-
-
-def _open_to_others(directory: Path, mode: int) -> str:
-    return (
-        f"{directory} is open to others (mode {mode:04o}), and who reads or "
-        f"writes it can read or forge sessions. Run: chmod 700 {directory}"
     )
 
 
