@@ -127,10 +127,9 @@ class Database(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
             finally:
                 self._gate.release()
 
-    def take_turn(self) -> threading.Lock:
+    def take_turn(self, deadline: float) -> threading.Lock:
         """Wait until no other thread of this process writes; release it in the end."""
         turn = self._turn
-        deadline = time.monotonic() + self._patience
         while not turn.acquire(timeout=0.001):
             if time.monotonic() > deadline:
                 # Maybe nobody has it: a signal handler that raised can have come between

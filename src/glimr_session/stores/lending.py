@@ -62,7 +62,7 @@ def lent(
                 deadline = 0.0
                 if writes:
                     deadline = time.monotonic() + self._timeout
-                    turn = database.take_turn()
+                    turn = database.take_turn(deadline)
                 while True:
                     try:
                         result = operation(self, connection, *args, **kwargs)
