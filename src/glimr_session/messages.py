@@ -1,17 +1,18 @@
-"""The messages a session understands, one for each verb.
+"""The messages a session understands, one for each verb, and what each does to it.
 
-They are tuples: a message is made and read on every operation, and a frozen dataclass
-takes three times as long to make. Values in them are checked and belong to the session
-already; what a reply holds must be copied before it is given to anybody.
+Values in them are checked and belong to the session already; what a reply holds must be
+copied before it is given to anybody.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
-from .ids import fingerprint
-from .payload import Json
+from . import state as transitions
+from .payload import Json, Record
+from .state import SessionState, Step
 
 __all__ = [
     "Clear",
@@ -28,6 +29,7 @@ __all__ = [
     "Increment",
     "Invalidate",
     "Keep",
+    "Message",
     "Now",
     "Pull",
     "Put",
@@ -39,135 +41,198 @@ __all__ = [
 ]
 
 
-class Get(NamedTuple):
+class Message(Record, frozen=True):
+    """What can be said to a session: how it goes on from here, and the reply."""
+
+    @abstractmethod
+    def step(self, state: SessionState) -> Step:
+        """Give the state after this message, and the reply."""
+
+
+class Finish(Record, frozen=True):
+    """Ask for everything in order to commit it, and stop: the actor's own affair."""
+
+
+class Get(Message, frozen=True):
     """Ask for a value, or the default if there is none."""
 
     key: str
     default: Any
 
+    def step(self, state: SessionState) -> Step:
+        return transitions.get(state, self.key, self.default)
 
-class Has(NamedTuple):
+
+class Has(Message, frozen=True):
     """Ask whether a key is there."""
 
     key: str
 
+    def step(self, state: SessionState) -> Step:
+        return transitions.has(state, self.key)
 
-class GetAll(NamedTuple):
+
+class GetAll(Message, frozen=True):
     """Ask for all data."""
 
+    def step(self, state: SessionState) -> Step:
+        return transitions.get_all(state)
 
-class GetId(NamedTuple):
+
+class GetId(Message, frozen=True):
     """Ask for the id."""
 
+    def step(self, state: SessionState) -> Step:
+        return transitions.get_id(state)
 
-class GetFlash(NamedTuple):
+
+class GetFlash(Message, frozen=True):
     """Ask for what the request before has left, or the default."""
 
     key: str
     default: Any
 
+    def step(self, state: SessionState) -> Step:
+        return transitions.get_flash(state, self.key, self.default)
 
-class HasFlash(NamedTuple):
+
+class HasFlash(Message, frozen=True):
     """Ask whether the request before has left something."""
 
     key: str
 
+    def step(self, state: SessionState) -> Step:
+        return transitions.has_flash(state, self.key)
 
-class GetState(NamedTuple):
+
+class GetState(Message, frozen=True):
     """Ask for everything, the changes included."""
 
+    def step(self, state: SessionState) -> Step:
+        return transitions.get_state(state)
 
-class Put(NamedTuple):
+
+class Put(Message, frozen=True):
     """Set a key."""
 
     key: str
     value: Json
 
+    def step(self, state: SessionState) -> Step:
+        return transitions.put(state, self.key, self.value)
 
-class Update(NamedTuple):
+
+class Update(Message, frozen=True):
     """Set several keys at once."""
 
     values: Mapping[str, Json]
 
+    def step(self, state: SessionState) -> Step:
+        return transitions.update(state, self.values)
 
-class SetDefault(NamedTuple):
+
+class SetDefault(Message, frozen=True):
     """Ask for a value, which is set first if there is none."""
 
     key: str
     value: Json
 
+    def step(self, state: SessionState) -> Step:
+        return transitions.set_default(state, self.key, self.value)
 
-class Forget(NamedTuple):
+
+class Forget(Message, frozen=True):
     """Remove a key, there or not."""
 
     key: str
 
+    def step(self, state: SessionState) -> Step:
+        return transitions.forget(state, self.key)
 
-class Pull(NamedTuple):
+
+class Pull(Message, frozen=True):
     """Ask for a value and remove it."""
 
     key: str
     default: Any
 
+    def step(self, state: SessionState) -> Step:
+        return transitions.pull(state, self.key, self.default)
 
-class Increment(NamedTuple):
+
+class Increment(Message, frozen=True):
     """Add to a number, 0 if there is none, and ask for the sum."""
 
     key: str
     by: int | float
 
+    def step(self, state: SessionState) -> Step:
+        return transitions.increment(state, self.key, self.by)
 
-class Clear(NamedTuple):
+
+class Clear(Message, frozen=True):
     """Remove all data. The id and the flash stay."""
 
+    def step(self, state: SessionState) -> Step:
+        return transitions.clear(state)
 
-class Flash(NamedTuple):
+
+class Flash(Message, frozen=True):
     """Leave a value for the next request."""
 
     key: str
     value: Json
 
+    def step(self, state: SessionState) -> Step:
+        return transitions.flash(state, self.key, self.value)
 
-class Now(NamedTuple):
+
+class Now(Message, frozen=True):
     """Show a value as if the request before had left it."""
 
     key: str
     value: Json
 
+    def step(self, state: SessionState) -> Step:
+        return transitions.now(state, self.key, self.value)
 
-class Keep(NamedTuple):
+
+class Keep(Message, frozen=True):
     """Leave what this request was shown for the next one too."""
 
     keys: tuple[str, ...]
 
+    def step(self, state: SessionState) -> Step:
+        return transitions.keep(state, self.keys)
 
-class Reflash(NamedTuple):
+
+class Reflash(Message, frozen=True):
     """Leave everything this request was shown for the next one too."""
 
+    def step(self, state: SessionState) -> Step:
+        return transitions.reflash(state)
 
-class Invalidate(NamedTuple):
+
+class Invalidate(Message, frozen=True):
     """End this session; what follows belongs to another one with this id."""
 
     new_id: str
 
-    def __repr__(self) -> str:
-        """Name the session by the hash of its id."""
-        return f"Invalidate({fingerprint(self.new_id)})"
+    def step(self, state: SessionState) -> Step:
+        return transitions.invalidate(state, self.new_id)
 
 
-class Regenerate(NamedTuple):
+class Regenerate(Message, frozen=True):
     """Go on under this id."""
 
     new_id: str
 
-    def __repr__(self) -> str:
-        """Name the session by the hash of its id."""
-        return f"Regenerate({fingerprint(self.new_id)})"
+    def step(self, state: SessionState) -> Step:
+        return transitions.regenerate(state, self.new_id)
 
 
-class TakeChanges(NamedTuple):
+class TakeChanges(Message, frozen=True):
     """Ask for everything in order to commit it; later changes count from there."""
 
-
-class Finish(NamedTuple):
-    """Ask for everything in order to commit it, and stop."""
+    def step(self, state: SessionState) -> Step:
+        return transitions.take_changes(state)

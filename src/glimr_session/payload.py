@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import msgspec
 
@@ -12,6 +12,7 @@ from .ids import fingerprint
 
 __all__ = [
     "Json",
+    "Record",
     "StoredSession",
     "checked",
     "checked_items",
@@ -41,6 +42,32 @@ _MANY_DIGITS = 639  # more bits than that are at least so many
 _READABLE_NESTING = 320
 _ONES = b"1" * _MANY_DIGITS
 _AS_ONES = bytes.maketrans(b"023456789", b"111111111")
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """An immutable value that is made in a third of the time of a named tuple.
+
+    A request makes some twenty. Python's cycle collector is spared them, for they hold
+    what is JSON, and that has no cycles. Ids are shown by their hash alone.
+    """
+
+    def _replace(self, **changes: Any) -> Self:
+        """Give one that differs in these fields."""
+        return msgspec.structs.replace(self, **changes)
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{name}={value!r}" for name, value in self.__rich_repr__())
+        return f"{type(self).__name__}({fields})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [
+            (name, fingerprint(value) if name in _SECRET else value)
+            for name in self.__struct_fields__
+            for value in (getattr(self, name),)
+        ]
+
+
+_SECRET = frozenset({"id", "new_id"})
 
 
 class StoredSession(msgspec.Struct, omit_defaults=True, kw_only=True):

@@ -14,7 +14,7 @@ from collections.abc import (
 )
 from typing import Any, Final, NoReturn, Protocol, TypeVar, cast, overload
 
-from .actor import SessionActor, step
+from .actor import SessionActor
 from .errors import SessionClosed
 from .ids import generate_id
 from .mailbox import ActorDeadError
@@ -394,7 +394,7 @@ class _Empty:
     state: Final = SessionState.new("")
 
     def ask(self, message: Any, *, timeout: float | None) -> Any:
-        return step(self.state, message)[1]
+        return message.step(self.state)[1]
 
     def tell(self, message: Any) -> None:
         pass

@@ -8,15 +8,14 @@ has been handed out stays what it was.
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from typing import Any, Final, NamedTuple, TypeAlias, TypeGuard
+from typing import Any, Final, TypeAlias, TypeGuard
 
-from .ids import fingerprint
-from .payload import Json, StoredSession, checked
+from .payload import Json, Record, StoredSession, checked
 
 __all__ = ["Added", "Changes", "Edit", "Forgotten", "SessionState"]
 
 
-class Added(NamedTuple):
+class Added(Record, frozen=True):
     """``by`` was added to ``start``, and this request saw ``total`` come out."""
 
     by: int | float
@@ -31,7 +30,7 @@ class Added(NamedTuple):
         return self.total if total is None else total
 
 
-class Forgotten(NamedTuple):
+class Forgotten(Record, frozen=True):
     """The key was removed."""
 
 
@@ -42,7 +41,7 @@ _FORGOTTEN: Final = Forgotten()
 _NOTHING: Final[dict[str, Any]] = {}
 
 
-class Changes(NamedTuple):
+class Changes(Record, frozen=True):
     """What a request did to its session, compacted to the last word on each key.
 
     ``base`` is the stored session that the request found, or None if it began a new
@@ -58,10 +57,6 @@ class Changes(NamedTuple):
     flash: Mapping[str, Json] = _NOTHING
     consumed: Mapping[str, Json] = _NOTHING
     invalidated: bool = False
-
-    def __repr__(self) -> str:
-        """Name the session by the hash of its id."""
-        return f"Changes{(*self._replace(id=fingerprint(self.id)),)}"
 
     @property
     def moved(self) -> bool:
@@ -111,11 +106,19 @@ class Changes(NamedTuple):
 
     def edited(self, edits: Mapping[str, Edit]) -> Changes:
         """Give these changes and some more."""
-        base, new_id, cleared, before, flash, consumed, invalidated = self
-        return Changes(base, new_id, cleared, {**before, **edits}, flash, consumed, invalidated)
+        # Not _replace, which takes three times as long: this is every write.
+        return Changes(
+            self.base,
+            self.id,
+            self.cleared,
+            {**self.edits, **edits},
+            self.flash,
+            self.consumed,
+            self.invalidated,
+        )
 
 
-class SessionState(NamedTuple):
+class SessionState(Record, frozen=True):
     """A session at one moment of a request.
 
     ``loaded_flash`` is what the request before left and this one may read; ``flash``
@@ -128,10 +131,6 @@ class SessionState(NamedTuple):
     loaded_flash: Mapping[str, Json]
     flash: Mapping[str, Json]
     changes: Changes
-
-    def __repr__(self) -> str:
-        """Name the session by the hash of its id."""
-        return f"SessionState{(*self._replace(id=fingerprint(self.id)),)}"
 
     @classmethod
     def new(cls, session_id: str) -> SessionState:
@@ -276,9 +275,8 @@ def take_changes(state: SessionState) -> Step:
 def _edited(
     state: SessionState, data: Mapping[str, Json], edits: Mapping[str, Edit]
 ) -> SessionState:
-    # Not _replace, which takes four times as long: this is every write.
-    session_id, _, loaded_flash, flash, changes = state
-    return SessionState(session_id, data, loaded_flash, flash, changes.edited(edits))
+    changes = state.changes.edited(edits)
+    return SessionState(state.id, data, state.loaded_flash, state.flash, changes)
 
 
 def _flashed(state: SessionState, values: Mapping[str, Json]) -> SessionState:
