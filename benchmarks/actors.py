@@ -15,7 +15,7 @@ from typing import Any, Final
 import pykka
 
 from glimr_session import Json, Session, StoredSession, generate_id
-from glimr_session.actor import SessionActor, step
+from glimr_session.actor import SessionActor
 from glimr_session.messages import Get, GetState, Put
 from glimr_session.session import ASK_TIMEOUT
 from glimr_session.state import SessionState
@@ -37,7 +37,7 @@ class _ThreadedSessionActor(pykka.ThreadingActor):
         self._state = initial
 
     def on_receive(self, message: Any) -> Any:
-        self._state, reply = step(self._state, message)
+        self._state, reply = message.step(self._state)
         return reply
 
 

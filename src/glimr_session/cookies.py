@@ -10,7 +10,7 @@ import logging
 import math
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from http.cookies import Morsel
 from typing import Final, NamedTuple
 
@@ -140,15 +140,22 @@ class SessionCookie:
         grow with the length of the header and no faster.
         """
         start = self._start
-        if start not in header:
+        at = header.find(start)
+        if at < 0:
             return None
         found: Received | None = None
-        candidates, refused = [], False
-        for part in header.split(";"):
-            cookie = part.strip(" \t")
-            if cookie.startswith(start):
-                candidates.append(cookie[len(start) :])
-        for candidate in candidates if len(candidates) == 1 else set(candidates):
+        refused = False
+        candidates: Iterable[str]
+        if header.find(start, at + 1) < 0:  # as in most requests
+            before = header[:at].rstrip(" \t")
+            if before and before[-1] != ";":
+                return None  # it is the end of another one's name, or a value
+            value, _, _ = header[at + len(start) :].partition(";")
+            candidates = (value.rstrip(" \t"),)
+        else:
+            cookies = {part.strip(" \t") for part in header.split(";")}
+            candidates = [cookie[len(start) :] for cookie in cookies if cookie.startswith(start)]
+        for candidate in candidates:
             received = self._signatures.unsign(candidate) if candidate.isascii() else None
             if received is None:
                 refused = True

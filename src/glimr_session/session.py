@@ -12,7 +12,7 @@ from collections.abc import (
     MutableMapping,
     ValuesView,
 )
-from typing import Any, Final, NoReturn, Protocol, TypeVar, cast, overload
+from typing import Any, Final, NoReturn, Protocol, TypeVar, overload
 
 from .actor import SessionActor
 from .errors import SessionClosed
@@ -121,7 +121,8 @@ class Session(MutableMapping[str, Json]):
 
     def has(self, key: str) -> bool:
         """Tell whether a key is there. An empty string is."""
-        return cast("bool", self._ask(Has(key)))
+        reply: bool = self._ask(Has(key))
+        return reply
 
     def all(self) -> dict[str, Json]:
         """Give a snapshot of all data; changing it changes nothing."""
@@ -131,7 +132,8 @@ class Session(MutableMapping[str, Json]):
     @property
     def id(self) -> str:
         """The id: 64 hex digits, or "" of an empty handle. Log its hash, never itself."""
-        return cast("str", self._ask(_GET_ID))
+        reply: str = self._ask(_GET_ID)
+        return reply
 
     # Writes.
 
@@ -155,7 +157,8 @@ class Session(MutableMapping[str, Json]):
         """
         if type(by) is not int and (type(by) is not float or not math.isfinite(by)):
             raise TypeError(f"increment({key!r}) adds a finite int or float, not {by!r}")
-        return cast("int | float", self._ask(Increment(checked_key(key), by)))
+        reply: int | float = self._ask(Increment(checked_key(key), by))
+        return reply
 
     @overload
     def pull(self, key: str, default: None = None) -> Json: ...
@@ -185,7 +188,8 @@ class Session(MutableMapping[str, Json]):
 
     def has_flash(self, key: str) -> bool:
         """Tell whether the request before has left this."""
-        return cast("bool", self._ask(HasFlash(key)))
+        reply: bool = self._ask(HasFlash(key))
+        return reply
 
     def error(self, field: str) -> Json:
         """Give the error of a form's field, or ""; see ``flash_errors``."""
@@ -237,7 +241,8 @@ class Session(MutableMapping[str, Json]):
         value = self._ask(Get(key, _MISSING))
         if value is _MISSING:
             raise KeyError(key)
-        return cast("Json", copied(value))
+        reply: Json = copied(value)
+        return reply
 
     def __setitem__(self, key: str, value: Json) -> None:
         self.put(key, value)
@@ -311,16 +316,19 @@ class Session(MutableMapping[str, Json]):
 
     def state(self) -> SessionState:
         """Give everything as it is now: id, data, flash, and the changes made."""
-        return cast("SessionState", self._ask(_GET_STATE))
+        reply: SessionState = self._ask(_GET_STATE)
+        return reply
 
     def take_changes(self) -> SessionState:
         """Give the state to be committed; from here on, changes are counted anew."""
-        return cast("SessionState", self._ask(_TAKE_CHANGES))
+        reply: SessionState = self._ask(_TAKE_CHANGES)
+        return reply
 
     def finish(self) -> SessionState:
         """Stop, and give the state to be committed: nothing can come after it."""
-        state = cast("SessionState", self._ask(_FINISH))
-        self._close()
+        state: SessionState = self._ask(_FINISH)
+        # No lock: it was open, and so nobody is opening it.
+        self._address, self._opener = _CLOSED, _refuse
         return state
 
     def seal(self) -> None:

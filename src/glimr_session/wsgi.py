@@ -82,8 +82,7 @@ class SessionMiddleware:
             if type(body) is list or type(body) is tuple or _is_file(body, environ):
                 # Nothing of the application runs any more, and servers look at the
                 # very object for Content-Length and sendfile.
-                response.send_headers(last=True)
-                response.close()
+                response.finish()
                 return body
         except BaseException:
             exchange.abandon()
@@ -156,20 +155,31 @@ class _Response:
         self.send_headers()
         return self._write(data)
 
-    def send_headers(self, *, last: bool = False) -> None:
+    def send_headers(self) -> None:
         """Commit the session and start the server's response; nothing the second time.
 
-        ``last`` says that nothing of the application runs any more. If it has not
-        started a response, the server is left to complain.
+        If the application has not started a response, the server is left to complain.
         """
+        if not self.sent and self._status is not None:
+            self._exchange.session.seal()
+            self._send(last=False)
+
+    def finish(self) -> None:
+        """Do all that is left: nothing of the application runs any more."""
         if self.sent or self._status is None:
-            return
-        session = self._exchange.session
-        session.seal()
+            self.close()
+        else:
+            self._send(last=True)
+
+    def _send(self, *, last: bool) -> None:
+        exchange = self._exchange
+        session = exchange.session
         self._set_cookie: str | None = None
         self._touched = session.was_used
         if session.is_open:
-            self._set_cookie = self._exchange.commit(secure=self._only_encrypted, last=last)
+            self._set_cookie = exchange.commit(secure=self._only_encrypted, last=last)
+        elif last:
+            exchange.close()
         self.sent = True
         self._hand_on()
 
