@@ -249,13 +249,78 @@ def test_the_raw_id_is_nowhere_in_the_stored_bytes(directory: Path) -> None:
     """Who reads the store, or a backup of it, cannot take over a session."""
     store = DiskStore(directory)
     wire = begin(store, put("user", "somebody"))
-    moved = Request(store, wire).commit(regenerate, flash("x", "y")) or ""
+    moved = str(Request(store, wire).commit(regenerate, flash("x", "y"))).partition("~")[0]
     stored = b"".join(path.read_bytes() for path in directory.iterdir())
     assert b"somebody" in stored
     for session_id in (wire, moved):
         assert session_id.encode() not in stored
         assert bytes.fromhex(session_id) not in stored
     assert storage_key(moved) in stored
+    store.close()
+
+
+def statements(store: DiskStore, wire: str) -> list[str]:
+    """Open a session; give what SQLite was asked for."""
+    connection = store._database.borrow()
+    asked: list[str] = []
+    connection.set_trace_callback(asked.append)
+    store._database.give_back(connection)
+    assert store.open(wire) is not None
+    connection.set_trace_callback(None)
+    return asked
+
+
+def test_a_session_that_has_moved_is_found_as_fast_as_before(directory: Path) -> None:
+    """Its cookie tells the number of its row: one statement, which needs no index."""
+    store = DiskStore(directory)
+    wire = begin(store)
+    (asked,) = statements(store, wire)
+    moved = Request(store, wire).commit(regenerate)
+    assert isinstance(moved, str)
+    assert len(statements(store, moved)) == 1
+    again = Request(store, moved)
+    assert again.commit(put("b", 2)) == moved  # and so the browser keeps its cookie
+    twice = again.commit(regenerate)
+    assert isinstance(twice, str)
+    assert twice.partition("~")[2] == moved.partition("~")[2] != ""
+    assert len(statements(store, twice)) == 1
+    plan = rows(directory, f"EXPLAIN QUERY PLAN {asked}")
+    assert [step[-1] for step in plan] == ["SEARCH Cache USING INTEGER PRIMARY KEY (rowid=?)"]
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "number", ["", "~", "~0", "~1", "~x", "~-1", "~7fffffffffffffff", "~8000000000000000", "~" * 9]
+)
+def test_a_number_that_is_wrong_or_missing_finds_the_same(directory: Path, number: str) -> None:
+    """What decides is the key; any other text behind an id is another id."""
+    store = DiskStore(directory)
+    other = begin(store)
+    moved = Request(store, begin(store, put("c", 3))).commit(regenerate)
+    session_id = str(moved).partition("~")[0]
+    found = content(store, session_id + number)
+    number_of_row = number in ("", "~0", "~1", "~7fffffffffffffff")
+    assert found == (({"c": 3}, {}) if number_of_row else None)
+    row = int.from_bytes(storage_key(other)[:8]) >> 1
+    assert content(store, f"{session_id}~{row:x}") == ({"c": 3}, {})
+    store.close()
+
+
+def test_a_row_in_the_place_of_another_session_costs_it_nothing(directory: Path) -> None:
+    """Two ids may lead to one number: both sessions are there, under numbers of their own."""
+    store = DiskStore(directory)
+    mine = begin(store)
+    number = int.from_bytes(storage_key(mine)[:8]) >> 1
+    key = storage_key("f" * 64)
+    rows(directory, f"UPDATE Cache SET rowid = {int.from_bytes(key[:8]) >> 1}")
+    first, _ = Request(store, None), store.open(mine)
+    first.state = first.state._replace(
+        id="f" * 64, changes=first.state.changes._replace(id="f" * 64)
+    )
+    assert first.commit(put("b", 2)) == "f" * 64
+    assert content(store, mine) == ({"a": 1}, {})
+    assert content(store, "f" * 64) == ({"b": 2}, {})
+    assert number not in [row for (row,) in rows(directory, "SELECT rowid FROM Cache")]
     store.close()
 
 
@@ -413,8 +478,10 @@ def test_a_commit_that_fails_half_way_leaves_everything_as_it_was(directory: Pat
     assert content(store, wire) == ({"a": 1}, {})
     assert store.open(request.state.id) is None
     rows(directory, "DROP TRIGGER full")
-    assert request.commit() == request.state.id
+    moved = request.commit()
+    assert isinstance(moved, str)
     assert store.open(wire) is None
+    assert content(store, moved) == ({"a": 1, "b": 2}, {})
     assert content(store, request.state.id) == ({"a": 1, "b": 2}, {})
     store.close()
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 import time
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from ..ids import storage_key
 from ..payload import StoredSession, checked_items, decode_stored, encode_stored
@@ -67,13 +68,16 @@ class DiskStore(Lender):
 
     @lent("read")
     def open(self, connection: Connection, cookie_value: str) -> StoredSession | None:
-        key = storage_key(cookie_value)
-        row = connection.find(key)
+        session_id, number = cookie_value, 0
+        if len(cookie_value) > _ID:
+            session_id, number = _parted(cookie_value)
+        key = storage_key(session_id)
+        row = connection.find(key, number or first_number(key))
         if row is None:
             return None
-        found = self._checked(row, key, time.time())
+        found = self._checked(row, time.time())
         if found is not None:
-            found.id = cookie_value
+            found.id = session_id
         return found
 
     @lent("write")
@@ -83,18 +87,19 @@ class DiskStore(Lender):
         if base is None:
             return self._begin(connection, changes, now)
         if not changes.moved and self._swap(connection, base, changes, now):
-            return base.id
+            return _whole(base.id, base.row)
         with connection.transaction():
             key = storage_key(base.id)
-            again = connection.find_again(base.row or first_number(key))
-            if again is not None:
-                current = again[-1]
-                found = self._checked(again[:-1], current, now)
-            else:
-                current = key
-                found = None if base.row else self._find(connection, key, now)
+            number = base.row or first_number(key)
+            again = connection.find_again(number)
+            if again is None and not base.row:
+                again = connection.find(key, number)
+            if again is None:
+                return None
+            found = self._checked(again, now)
             if found is None:
                 return None
+            current = again[-1]
             if changes.invalidated:
                 connection.remove(current)
                 return self._begin(connection, changes, now)
@@ -114,13 +119,13 @@ class DiskStore(Lender):
                 now=now,
             )
             connection.replace(found.row, row)
-        return MOVED if elsewhere else changes.id
+        return MOVED if elsewhere else _whole(changes.id, found.row)
 
     @lent("write")
     def touch(self, connection: Connection, session_id: str) -> bool:
         now = time.time()
         with connection.transaction():
-            found = self._find(connection, storage_key(session_id), now)
+            found = self._find(connection, session_id, now)
             if found is None:
                 return False
             now = _used(found, now)
@@ -129,7 +134,7 @@ class DiskStore(Lender):
 
     @lent("read")
     def load(self, connection: Connection, session_id: str) -> tuple[Data, Data]:
-        found = self._find(connection, storage_key(session_id), time.time())
+        found = self._find(connection, session_id, time.time())
         return ({}, {}) if found is None else (found.data, found.flash)
 
     @lent("write")
@@ -137,7 +142,7 @@ class DiskStore(Lender):
         now = time.time()
         key = storage_key(session_id)
         with connection.transaction():
-            found = self._find(connection, key, now)
+            found = self._find(connection, session_id, now)
             if found is not None:
                 now = _used(found, now)
             revision = 1 if found is None else found.revision + 1
@@ -173,13 +178,14 @@ class DiskStore(Lender):
             time.time(), self.lifetime + _GRACE, (self.absolute_lifetime or math.inf) + _GRACE
         )
 
-    def _find(self, connection: Connection, key: bytes, now: float) -> StoredSession | None:
-        row = connection.find(key)
-        return None if row is None else self._checked(row, key, now)
+    def _find(self, connection: Connection, session_id: str, now: float) -> StoredSession | None:
+        key = storage_key(session_id)
+        row = connection.find(key, first_number(key))
+        return None if row is None else self._checked(row, now)
 
-    def _checked(self, row: Found, key: Any, now: float) -> StoredSession | None:
+    def _checked(self, row: Found, now: float) -> StoredSession | None:
         """Give the session in a row, if it is readable and has not expired."""
-        number, created, seen, revision, collected, value, tag = row
+        number, created, seen, revision, collected, value, tag, key = row
         stored = None
         try:  # to fail here is faster than to look at the type of each
             absolute = self.absolute_lifetime
@@ -250,6 +256,27 @@ class DiskStore(Lender):
         With a margin, so that a session in use need not be pushed on at each commit.
         """
         return min(now + self.lifetime + self._margin, self._end(created)) + _GRACE
+
+
+# What goes over the wire is an id, and behind it the number of the row where that cannot be
+# told from the id: a session that has moved to another id keeps its number.
+_ID: Final = 64  # digits
+_AT: Final = "~"
+_NUMBER: Final = re.compile("[0-7]?[0-9a-f]{1,15}", re.ASCII)  # 63 bits
+
+
+def _whole(session_id: str, number: int) -> str:
+    if number == first_number(storage_key(session_id)):
+        return session_id
+    return f"{session_id}{_AT}{number:x}"
+
+
+def _parted(cookie_value: str) -> tuple[str, int]:
+    """Give the id and the number, or 0, in a cookie value; the signature vouches for both."""
+    number = cookie_value[_ID + 1 :]
+    if cookie_value[_ID : _ID + 1] != _AT or not _NUMBER.fullmatch(number):
+        return cookie_value, 0
+    return cookie_value[:_ID], int(number, 16)
 
 
 def _used(found: StoredSession, now: float) -> float:

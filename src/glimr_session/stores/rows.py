@@ -22,16 +22,17 @@ __all__ = ["Connection", "Found", "Row", "another_number", "checksum", "first_nu
 # A session keeps its rowid for all its life, whatever id it goes by: who opened it
 # before a login finds it again after. Numbers are as good as random, so that none is ever
 # used for two sessions, as SQLite's own choice would be.
-_FIND: Final = """
-    SELECT rowid, store_time, access_time, access_count, expire_time, value, tag
-    FROM Cache WHERE key = ? AND raw = 1
+#
+# A number that is known leads down the table alone, and not by way of the index of keys:
+# each of them is a page, and with a million sessions it is in no cache. The index is there
+# for numbers that are not known, and for what is not found: to be absent takes evidence.
+_COLUMNS: Final = """
+    rowid, store_time, access_time, access_count, expire_time, value, tag, key FROM Cache
 """
-_FIND_AGAIN: Final = """
-    SELECT rowid, store_time, access_time, access_count, expire_time, value, tag, key
-    FROM Cache WHERE rowid = ? AND raw = 1
-"""
+_FIND: Final = f"SELECT {_COLUMNS} WHERE rowid = ? AND raw = 1"
+_FIND_BY_KEY: Final = f"SELECT {_COLUMNS} WHERE key = ? AND raw = 1"
 _INSERT: Final = """
-    INSERT OR REPLACE INTO Cache (rowid, key, raw, mode,
+    INSERT INTO Cache (rowid, key, raw, mode,
         store_time, access_time, access_count, expire_time, value, tag)
     VALUES (?, ?, 1, 1, ?, ?, ?, ?, ?, ?)
 """
@@ -46,6 +47,7 @@ _SWAP: Final = """
 """
 _TOUCH: Final = "UPDATE Cache SET access_time = ?, expire_time = ? WHERE rowid = ?"
 _DELETE: Final = "DELETE FROM Cache WHERE rowid = ? AND key = ?"
+_DELETE_KEY: Final = "DELETE FROM Cache WHERE key = ? AND raw = 1"
 # More than fit on a page of the index: 92 of them.
 _NEIGHBOURS: Final = 100
 _BEFORE: Final = """
@@ -82,7 +84,7 @@ class Row(NamedTuple):
 
 
 Found: TypeAlias = tuple[Any, ...]
-"""The number of a row, its fields and its checksum; and its key, if it was found again.
+"""The number of a row, its fields, its checksum, and its key.
 
 Of any type: whoever can write the file can plant anything."""
 
@@ -99,19 +101,28 @@ class Connection(sqlite3.Connection):
         self._cursor.close()
         super().close()
 
-    def find(self, key: bytes) -> Found | None:
-        """Give the row under a key."""
-        found: Found | None = self._cursor.execute(_FIND, (key,)).fetchone()
+    def find(self, key: bytes, number: int) -> Found | None:
+        """Give the row under a key, which most likely has this number."""
+        found: Found | None = self._cursor.execute(_FIND, (number,)).fetchone()
+        if found is not None and found[-1] == key:
+            return found
+        found = self._cursor.execute(_FIND_BY_KEY, (key,)).fetchone()
         return self._find_surely(key) if found is None else found
 
     def find_again(self, number: int) -> Found | None:
         """Give a row that was found before, under whatever key it is now."""
-        found: Found | None = self._cursor.execute(_FIND_AGAIN, (number,)).fetchone()
+        found: Found | None = self._cursor.execute(_FIND, (number,)).fetchone()
         return found
 
     def insert(self, number: int, row: Row) -> None:
-        """Begin a row, in place of one that has its key."""
-        self.execute(_INSERT, (number, *row, checksum(row.key, row.value)))
+        """Begin a row, in place of one that has its key; if the number is taken, at random."""
+        fields = (*row, checksum(row.key, row.value))
+        try:
+            self.execute(_INSERT, (number, *fields))
+        except sqlite3.IntegrityError:
+            with nullcontext() if self.in_transaction else self.transaction():
+                self.execute(_DELETE_KEY, (row.key,))
+                self.execute(_INSERT, (another_number(), *fields))
 
     def replace(self, number: int, row: Row) -> None:
         """Replace everything in a row, the key included."""
@@ -134,7 +145,7 @@ class Connection(sqlite3.Connection):
 
     def remove(self, key: bytes) -> None:
         """Delete the row under a key, there or not; in a transaction."""
-        found = self.find(key)
+        found = self._find_surely(key)
         if found is not None and self.execute(_DELETE, (found[0], key)).rowcount != 1:
             raise sqlite3.DatabaseError("malformed: the index leads to another session")
 
@@ -162,8 +173,8 @@ class Connection(sqlite3.Connection):
         session that has ended.
         """
         with nullcontext() if self.in_transaction else self.transaction("BEGIN"):
-            found: Found | None = self.execute(_FIND, (key,)).fetchone()
-            if found is not None:  # it was begun since
+            found: Found | None = self.execute(_FIND_BY_KEY, (key,)).fetchone()
+            if found is not None:
                 return found
             before = [one for (one,) in self.execute(_BEFORE, (key, _NEIGHBOURS))]
             after = [one for (one,) in self.execute(_AFTER, (key, _NEIGHBOURS))]
