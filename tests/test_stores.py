@@ -324,6 +324,19 @@ def test_a_row_in_the_place_of_another_session_costs_it_nothing(directory: Path)
     store.close()
 
 
+def test_no_commit_pays_for_the_counting_of_a_cache(directory: Path) -> None:
+    """diskcache's triggers are not made, and those of somebody who made them are dropped."""
+    DiskStore(directory).close()
+    triggers = "SELECT name FROM sqlite_master WHERE type = 'trigger'"
+    assert rows(directory, triggers) == []
+    diskcache.Cache(str(directory)).close()
+    assert len(rows(directory, triggers)) == 5
+    store = DiskStore(directory)
+    assert rows(directory, triggers) == []
+    assert content(store, begin(store)) == ({"a": 1}, {})
+    store.close()
+
+
 class Planted:
     """Leaves a file behind when it is unpickled."""
 
