@@ -10,7 +10,7 @@ from contextlib import contextmanager, nullcontext
 from itertools import pairwise
 from typing import Any, Final, NamedTuple, TypeAlias
 
-__all__ = ["Connection", "Found", "Row", "another_number", "checksum", "first_number"]
+__all__ = ["Connection", "Found", "Row", "Swap", "another_number", "checksum", "first_number"]
 
 # diskcache's columns, in its own sense: store_time is when the id was made, access_time
 # when the session was last used, access_count counts commits, and expire_time is when
@@ -89,6 +89,10 @@ Found: TypeAlias = tuple[Any, ...]
 Of any type: whoever can write the file can plant anything."""
 
 
+Swap: TypeAlias = tuple[int, int, float, bytes, float, int]
+"""Number, revision, time, value, ``seen`` and checksum: see ``Connection.swap``."""
+
+
 class Connection(sqlite3.Connection):
     """A connection, and what a store says on it."""
 
@@ -128,16 +132,13 @@ class Connection(sqlite3.Connection):
         """Replace everything in a row, the key included."""
         self.execute(_REPLACE, (number, *row, checksum(row.key, row.value)))
 
-    def swap(
-        self, number: int, key: bytes, revision: int, value: bytes, now: float, *, seen: float
-    ) -> bool:
+    def swap(self, swap: Swap) -> bool:
         """Replace the value of a row if it is at this revision still: compare and swap.
 
-        It must have been used after ``seen``, or has expired. ``key`` is what it was
-        found under: if it has another one, it is at another revision too.
+        It must have been used after ``seen``, or has expired. If it goes by another key
+        by now, it is at another revision too.
         """
-        written = (number, revision, now, value, seen, checksum(key, value))
-        return self._cursor.execute(_SWAP, written).rowcount == 1
+        return self._cursor.execute(_SWAP, swap).rowcount == 1
 
     def renew(self, number: int, now: float, collected: float) -> None:
         """Push a row on and leave its value alone."""
