@@ -27,7 +27,7 @@ import diskcache
 from ..forks import forking, may_fork_unseen
 from .rows import Connection
 
-__all__ = ["OUTAGES", "Database", "is_damage", "is_locked"]
+__all__ = ["LOG", "OUTAGES", "Database", "is_damage", "is_locked"]
 
 logger = logging.getLogger("glimr_session")
 
@@ -42,6 +42,9 @@ _SYNCHRONOUS: Final = {"process": "NORMAL", "power": "FULL"}
 # Connections that are kept open in a process, of up to three files each. An operation takes
 # some 10 us, so that even a hundred threads seldom need more at the same time.
 _MOST_IDLE: Final = 12
+
+LOG: Final = 1000
+"""Pages in the log after which it is time for a checkpoint: SQLite's own default."""
 
 _FILE: Final[str] = diskcache.core.DBNAME
 
@@ -188,6 +191,7 @@ class Database(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
             connection.execute(f"PRAGMA synchronous = {_SYNCHRONOUS[self._durability]}")
             connection.execute("PRAGMA fullfsync = 1")  # what it takes on macOS
             connection.execute("PRAGMA cache_size = 8192")  # pages, as diskcache has it
+            connection.execute(f"PRAGMA wal_autocheckpoint = {4 * LOG}")  # if nobody else does
         except BaseException:
             connection.close()
             raise

@@ -17,7 +17,7 @@ from typing import Concatenate, Final, ParamSpec, TypeVar
 from ..errors import ConfigError, StoreUnavailable
 from ..forks import forking
 from ..store import Duration, SessionStore, check_durability, seconds
-from .database import OUTAGES, Database, is_damage, is_locked
+from .database import LOG, OUTAGES, Database, is_damage, is_locked
 from .rows import Connection
 
 __all__ = ["Lender", "lent"]
@@ -38,13 +38,13 @@ _LOOK_EVERY: Final = 1.0
 
 
 def lent(
-    doing: str,
+    doing: str, *, pages: int = 1
 ) -> Callable[[Callable[Concatenate[S, Connection, P], R]], Callable[Concatenate[S, P], R]]:
     """Lend an operation a connection, and turn what it fails with into StoreUnavailable.
 
     Threads of this process write one at a time, so that only one of them asks SQLite; if
     it finds that another process has the lock, the operation is repeated. It must have
-    done nothing by then.
+    done nothing by then. ``pages`` is how many a write adds to the log, about.
     """
     writes = doing == "write"
 
@@ -86,12 +86,29 @@ def lent(
             finally:
                 if turn is not None:
                     turn.release()
+            if writes:
+                self._logged += pages
+                if self._logged >= LOG:
+                    self._logged = 0
+                    _checkpoint(connection)
             database.give_back(connection)
             return result
 
         return borrowing
 
     return decorate
+
+
+def _checkpoint(connection: Connection) -> None:
+    """Move what is in the log to where it belongs, while others go on reading and writing.
+
+    SQLite would have the commit do it that comes to a thousand pages, for some 20 ms, and
+    the whole process would stand in line behind it.
+    """
+    try:
+        connection.checkpoint()
+    except sqlite3.Error as error:  # the commit is done all the same; the next one tells
+        logger.warning("The log of the session store could not be put away: %s", error)
 
 
 class Lender(SessionStore):
@@ -111,6 +128,7 @@ class Lender(SessionStore):
         with forking:  # or a child would have its connection
             self._database = self._open_database()
         self._next_look = time.monotonic() + _LOOK_EVERY
+        self._logged = 0  # pages in the log, as far as this process knows
         self._reopening = (-math.inf, "")  # when that failed last, and with what
 
     def close(self) -> None:

@@ -63,12 +63,12 @@ _COLLECTABLE: Final = "SELECT 1 FROM Cache WHERE expire_time < ? LIMIT 1"
 # A planted row without times has none.
 _COLLECT: Final = """
     DELETE FROM Cache WHERE rowid IN
-    (SELECT rowid FROM Cache WHERE expire_time < ?1 ORDER BY expire_time LIMIT 100)
+    (SELECT rowid FROM Cache WHERE expire_time < ?1 ORDER BY expire_time LIMIT ?4)
     AND coalesce(min(access_time + ?2, store_time + ?3), 0) < ?1
 """
 _PUSH_ON: Final = """
     UPDATE Cache SET expire_time = min(access_time + ?2, store_time + ?3) WHERE rowid IN
-    (SELECT rowid FROM Cache WHERE expire_time < ?1 ORDER BY expire_time LIMIT 100)
+    (SELECT rowid FROM Cache WHERE expire_time < ?1 ORDER BY expire_time LIMIT ?4)
 """
 
 
@@ -110,7 +110,7 @@ class Connection(sqlite3.Connection):
         found: Found | None = self._cursor.execute(_FIND, (number,)).fetchone()
         if found is not None and found[-1] == key:
             return found
-        found = self._cursor.execute(_FIND_BY_KEY, (key,)).fetchone()
+        found = self._find_by_key(key)
         return self._find_surely(key) if found is None else found
 
     def find_again(self, number: int) -> Found | None:
@@ -150,20 +150,37 @@ class Connection(sqlite3.Connection):
         if found is not None and self.execute(_DELETE, (found[0], key)).rowcount != 1:
             raise sqlite3.DatabaseError("malformed: the index leads to another session")
 
-    def collect(self, now: float, idle: float, absolute: float) -> int | None:
-        """Delete up to a hundred of the rows that may be collected; give their number.
+    def collectable(self, now: float) -> tuple[int, int, int] | None:
+        """Tell whether there is something to collect: None if not, or the present version.
 
-        Those that were used less than ``idle`` seconds ago and made less than
-        ``absolute`` ago are pushed on instead. None if there was nothing to look at.
-
-        If there are none, which is nearly always, the write lock is not asked for.
+        That is the same again, but for the last of its numbers, which counts the rows that
+        were changed here, as long as nobody else has written.
         """
         if self.execute(_COLLECTABLE, (now,)).fetchone() is None:
             return None
-        with self.transaction():
-            number = self.execute(_COLLECT, (now, idle, absolute)).rowcount
-            self.execute(_PUSH_ON, (now, idle, absolute))
+        ((version,),) = self.execute("PRAGMA data_version")
+        return id(self), version, self.total_changes
+
+    def collect(self, now: float, idle: float, absolute: float, most: int) -> int:
+        """Delete so many of the rows that may be collected, at most; give their number.
+
+        Those that were used less than ``idle`` seconds ago and made less than
+        ``absolute`` ago are pushed on instead.
+        """
+        number = self._cursor.execute(_COLLECT, (now, idle, absolute, most)).rowcount
+        if number < most:
+            self.execute(_PUSH_ON, (now, idle, absolute, most))
         return number
+
+    def checkpoint(self) -> None:
+        """Move what is in the log to where it belongs; others read and write meanwhile."""
+        self.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+
+    def _find_by_key(self, key: bytes) -> Found | None:
+        found: Found | None = self._cursor.execute(_FIND_BY_KEY, (key,)).fetchone()
+        if found is not None and found[-1] != key:
+            raise sqlite3.DatabaseError("malformed: the index leads to another session")
+        return found
 
     def _find_surely(self, key: bytes) -> Found | None:
         """Give the row under a key, or None if the index is good evidence of its absence.
@@ -174,7 +191,7 @@ class Connection(sqlite3.Connection):
         session that has ended.
         """
         with nullcontext() if self.in_transaction else self.transaction("BEGIN"):
-            found: Found | None = self.execute(_FIND_BY_KEY, (key,)).fetchone()
+            found = self._find_by_key(key)
             if found is not None:
                 return found
             before = [one for (one,) in self.execute(_BEFORE, (key, _NEIGHBOURS))]
