@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
-import inspect
 import os
 import re
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, Final, NamedTuple, Self, TypeGuard
 
 from .cookies import SessionCookie, Signatures, check_attributes, check_secret_keys
@@ -185,6 +181,9 @@ class SessionConfig:
         ``environ`` is ``os.environ`` unless another one is given. A relative directory
         in the file is relative to the working directory of the process.
         """
+        import tomllib  # who configures in code need not wait for what reads files
+        from pathlib import Path
+
         settings: dict[str, Any] = {}
         problem = ""
         try:
@@ -313,6 +312,8 @@ def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
 def _check(name: str, value: object) -> None:
     kind = _KINDS.get(name)
     if kind is None:
+        import difflib
+
         near = difflib.get_close_matches(str(name), _KINDS, n=1)
         guess = f" Did you mean {near[0]}?" if near else ""
         raise ConfigError(f"{name} is no setting.{guess} There are: {', '.join(_KINDS)}.")
@@ -354,6 +355,8 @@ def referred(name: str, reference: str) -> Callable[..., Any]:
 
 def _takes_an_argument(factory: Callable[..., Any]) -> bool:
     try:
+        import inspect
+
         parameters = inspect.signature(factory).parameters.values()
     except ValueError:  # some functions in C do not tell
         return False
