@@ -140,18 +140,16 @@ class SessionCookie:
         grow with the length of the header and no faster.
         """
         start = self._start
-        at = header.find(start)
-        if at < 0:
+        before, ours, after = header.partition(start)
+        if not ours:
             return None
         found: Received | None = None
         refused = False
         candidates: Iterable[str]
-        if header.find(start, at + 1) < 0:  # as in most requests
-            before = header[:at].rstrip(" \t")
-            if before and before[-1] != ";":
+        if start not in after:  # as in most requests
+            if before and before.rstrip(" \t")[-1:] not in ("", ";"):
                 return None  # it is the end of another one's name, or a value
-            value, _, _ = header[at + len(start) :].partition(";")
-            candidates = (value.rstrip(" \t"),)
+            candidates = (after.partition(";")[0].rstrip(" \t"),)
         else:
             cookies = {part.strip(" \t") for part in header.split(";")}
             candidates = [cookie[len(start) :] for cookie in cookies if cookie.startswith(start)]

@@ -65,7 +65,10 @@ def lent(
                     turn = database.take_turn(deadline)
                 while True:
                     try:
-                        result = operation(self, connection, *args, **kwargs)
+                        if kwargs:  # seldom, and each call without them is cheaper
+                            result = operation(self, connection, *args, **kwargs)
+                        else:
+                            result = operation(self, connection, *args)
                         break
                     except sqlite3.OperationalError as error:
                         now = time.monotonic()
