@@ -29,6 +29,8 @@ logger = logging.getLogger("pykka")
 
 A = TypeVar("A", bound="CallingThreadActor")
 
+_NOBODY: Final[deque[Envelope[Any]]] = deque()
+
 
 class CallingThreadActor(Actor):
     """An actor whose messages are handled by the threads that send them.
@@ -164,7 +166,7 @@ class CallingThreadRef(ActorRef[A]):
     """
 
     _stopped = False
-    _waiting: deque[Envelope[Any]] = deque()  # its own is made when somebody has to wait
+    _waiting = _NOBODY  # its own is made when somebody has to wait
 
     def __init__(self, actor: A) -> None:
         self.actor_class = type(actor)

@@ -92,11 +92,11 @@ class DiskStore(Lender):
 
     def commit(self, changes: Changes) -> str | Moved | None:
         base = changes.base
-        if base is not None and base.row and not changes.moved:
+        if base is not None and base.row and not changes.invalidated:
             # What is to be written is made before the line, so that nobody there waits for it.
             swap = self._prepared(base, changes, time.time())
             if swap is not None and self._swap(swap):
-                return _whole(base.id, base.row)
+                return _whole(changes.id, base.row)
         return self._commit(changes)
 
     @lent("write")
@@ -257,10 +257,13 @@ class DiskStore(Lender):
         if now >= self._end(base.created):
             return None
         seen, now = now - self.lifetime, _used(base, now)
-        if self._collect(base.created, now) - base.collected >= self._margin:
-            return None
-        key, value = storage_key(base.id), _merged(base, changes, base.revision)
-        return (base.row, base.revision, now, value, seen, checksum(key, value))
+        created = now if changes.moved else base.created
+        collected = self._collect(created, now)
+        key, value = storage_key(changes.id), _merged(base, changes, base.revision)
+        swap = (base.row, base.revision, now, value, seen, checksum(key, value))
+        if changes.moved or collected - base.collected >= self._margin:
+            return (*swap, key, created, collected)
+        return swap
 
     def _begin(self, connection: Connection, changes: Changes, now: float) -> str:
         data, flash = changes.replay({}, {})

@@ -65,10 +65,7 @@ def lent(
                     turn = database.take_turn(deadline)
                 while True:
                     try:
-                        if kwargs:  # seldom, and each call without them is cheaper
-                            result = operation(self, connection, *args, **kwargs)
-                        else:
-                            result = operation(self, connection, *args)
+                        result = operation(self, connection, *args, **kwargs)
                         break
                     except sqlite3.OperationalError as error:
                         now = time.monotonic()

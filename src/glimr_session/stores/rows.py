@@ -45,6 +45,12 @@ _SWAP: Final = """
     UPDATE Cache SET access_time = ?3, access_count = ?2 + 1, value = ?4, tag = ?6
     WHERE rowid = ?1 AND access_count = ?2 AND access_time > ?5
 """
+_SWAP_ALL: Final = """
+    UPDATE Cache SET access_time = ?3, access_count = ?2 + 1, value = ?4, tag = ?6,
+        key = ?7, store_time = ?8, expire_time = ?9
+    WHERE rowid = ?1 AND access_count = ?2 AND access_time > ?5
+"""
+_FEW: Final = 6  # parameters of the former
 _TOUCH: Final = "UPDATE Cache SET access_time = ?, expire_time = ? WHERE rowid = ?"
 _DELETE: Final = "DELETE FROM Cache WHERE rowid = ? AND key = ?"
 _DELETE_KEY: Final = "DELETE FROM Cache WHERE key = ? AND raw = 1"
@@ -89,8 +95,12 @@ Found: TypeAlias = tuple[Any, ...]
 Of any type: whoever can write the file can plant anything."""
 
 
-Swap: TypeAlias = tuple[int, int, float, bytes, float, int]
-"""Number, revision, time, value, ``seen`` and checksum: see ``Connection.swap``."""
+Swap: TypeAlias = (
+    tuple[int, int, float, bytes, float, int]
+    | tuple[int, int, float, bytes, float, int, bytes, float, float]
+)
+"""Number, revision, time, value, ``seen`` and checksum: see ``Connection.swap``. And if what is
+in an index changes too: key, and the times when it was made and may be collected."""
 
 
 class Connection(sqlite3.Connection):
@@ -138,7 +148,8 @@ class Connection(sqlite3.Connection):
         It must have been used after ``seen``, or has expired. If it goes by another key
         by now, it is at another revision too.
         """
-        return self._cursor.execute(_SWAP, swap).rowcount == 1
+        statement = _SWAP if len(swap) == _FEW else _SWAP_ALL
+        return self._cursor.execute(statement, swap).rowcount == 1
 
     def renew(self, number: int, now: float, collected: float) -> None:
         """Push a row on and leave its value alone."""
