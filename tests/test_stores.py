@@ -31,9 +31,9 @@ from glimr_session import (
 from glimr_session.ids import storage_key
 from glimr_session.payload import encode_stored
 from glimr_session.state import SessionState
-from glimr_session.store import Data
+from glimr_session.store import MOVED, Data
 from glimr_session.stores.database import _log_identity
-from glimr_session.stores.rows import checksum
+from glimr_session.stores.rows import Connection, checksum
 from glimr_session.testing.contract import (
     ABSOLUTE,
     COLLECTED,
@@ -755,3 +755,97 @@ def test_a_crowd_leaves_few_connections(directory: Path) -> None:
     assert len(database._idle) == len(database._open) == 12
     store.close()
     assert not database._open
+
+
+def expired(store: DiskStore, clock: Clock, number: int) -> None:
+    """Have so many sessions that may be collected, and one that may not."""
+    for _ in range(number):
+        begin(store)
+    clock.advance(store.lifetime + 6 * 3600)
+    begin(store)
+
+
+@pytest.mark.parametrize("beside", ["nobody", "a reader", "a writer elsewhere"])
+def test_who_collects_rests_unless_it_is_alone(
+    directory: Path, clock: Clock, beside: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once, for it cannot know yet; and after each step where somebody uses the store."""
+    store, elsewhere = DiskStore(directory), DiskStore(directory)
+    expired(store, clock, 95)
+    rests: list[float] = []
+    monkeypatch.setattr("glimr_session.stores.disk.time.sleep", rests.append)
+    collect = store._collect_some
+
+    def collect_and_be_used() -> int:
+        if beside == "a reader":
+            store.open(generate_id())
+        elif beside == "a writer elsewhere":
+            begin(elsewhere)
+        number: int = collect()
+        return number
+
+    monkeypatch.setattr(store, "_collect_some", collect_and_be_used)
+    assert store.gc() == 95
+    assert len(rests) == (1 if beside == "nobody" else 10)
+    assert all(0.004 <= rest <= 0.1 for rest in rests)
+    store.close()
+    elsewhere.close()
+
+
+def test_nobody_checkpoints_while_others_stand_in_line(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log is put away after a thousand pages, by the thread that has left the line."""
+    store = DiskStore(directory)
+    wire = begin(store)
+    checkpoint = Connection.checkpoint
+    lines: list[bool] = []
+
+    def watched(self: Connection) -> None:
+        lines.append(store._database._turn.locked())
+        checkpoint(self)
+
+    monkeypatch.setattr(Connection, "checkpoint", watched)
+    log = directory / "cache.db-wal"
+    for number in range(2_100):
+        assert Request(store, wire).commit(put("n", number)) == wire
+    assert lines == [False, False]
+    assert log.stat().st_size < 1_300 * 4_152  # or it would have grown all the time
+    store.close()
+
+
+def test_a_checkpoint_that_fails_fails_no_commit(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was written is written; the log says why it was not put away."""
+    store = DiskStore(directory)
+    wire = begin(store)
+
+    def fail(self: Connection) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(Connection, "checkpoint", fail)
+    store._logged = 10_000
+    assert Request(store, wire).commit(put("b", 2)) == wire
+    assert content(store, wire) == ({"a": 1, "b": 2}, {})
+    assert "could not be put away: disk I/O error" in caplog.text
+    store.close()
+
+
+def test_a_login_is_one_statement_where_nobody_came_between(directory: Path) -> None:
+    """And the way of all others where somebody did."""
+    store = DiskStore(directory)
+    wire = begin(store)
+    login, beside = Request(store, wire), Request(store, wire)
+    connection = store._database.borrow()
+    asked: list[str] = []
+    connection.set_trace_callback(asked.append)
+    store._database.give_back(connection)
+    moved = login.commit(regenerate, put("user", 1))
+    assert len(asked) == 1
+    assert asked[0].split()[:2] == ["UPDATE", "Cache"]
+    assert beside.answer(put("b", 2)) is MOVED
+    connection.set_trace_callback(None)
+    assert content(store, str(moved)) == ({"a": 1, "user": 1, "b": 2}, {})
+    assert store.open(wire) is None
+    store.close()

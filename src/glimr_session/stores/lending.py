@@ -55,6 +55,7 @@ def lent(
         def borrowing(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
             database = self._database
             connection = turn = None
+            self._operations += 1
             try:
                 if time.monotonic() >= self._next_look:
                     database = self._look()
@@ -128,6 +129,7 @@ class Lender(SessionStore):
         with forking:  # or a child would have its connection
             self._database = self._open_database()
         self._next_look = time.monotonic() + _LOOK_EVERY
+        self._operations = 0  # of this process, so that who collects knows when it is alone
         self._logged = 0  # pages in the log, as far as this process knows
         self._reopening = (-math.inf, "")  # when that failed last, and with what
 
