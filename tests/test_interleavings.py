@@ -282,7 +282,7 @@ def stay_behind(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def come_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a logout leave the session where it is."""
-    monkeypatch.setattr(Connection, "remove", lambda self, number: None)
+    monkeypatch.setattr(Connection, "remove", lambda self, *row: None)
 
 
 @pytest.mark.parametrize("spoil", [overwrite, stay_behind, come_back])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import gc
 import logging
 import sys
@@ -694,3 +695,9 @@ def test_what_an_ask_raised_is_logged_as_pykka_does(
     logged = [one for one in caplog.records if "Exception returned from" in one.getMessage()]
     assert len(logged) == 2
     assert all(one.exc_info for one in logged)
+
+
+def test_a_copy_of_an_address_is_the_address(calling: Any) -> None:
+    """It dies with its actor, and its messages wait in the one queue."""
+    for same in (copy.copy(calling), copy.deepcopy(calling)):
+        assert same is calling

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import threading
+import weakref
 from collections.abc import Iterator
 from datetime import date
 from enum import IntEnum, StrEnum
@@ -23,6 +25,7 @@ from glimr_session import (
     empty,
     encode_payload,
     generate_id,
+    messages,
 )
 from glimr_session.state import SessionState
 
@@ -558,3 +561,19 @@ def raised_or(results: list[Any], function: Any) -> bool:
     except KeyError:
         return False
     return True
+
+
+def test_a_default_that_is_part_of_a_cycle_is_collected() -> None:
+    """Messages hold what is JSON, but for the default, which is the caller's own."""
+
+    class Default:
+        def __init__(self) -> None:
+            self.message: object = None
+
+    for kind in (messages.Get, messages.GetFlash, messages.Pull):
+        default = Default()
+        default.message = kind("key", default)
+        gone = weakref.ref(default)
+        del default
+        gc.collect()
+        assert gone() is None

@@ -32,7 +32,7 @@ from glimr_session.ids import storage_key
 from glimr_session.payload import encode_stored
 from glimr_session.state import SessionState
 from glimr_session.store import MOVED, Data
-from glimr_session.stores.database import _log_identity
+from glimr_session.stores.database import LOG, _log_identity
 from glimr_session.stores.rows import Connection, checksum
 from glimr_session.testing.contract import (
     ABSOLUTE,
@@ -40,10 +40,12 @@ from glimr_session.testing.contract import (
     LIFETIME,
     Request,
     StoreContract,
+    Transition,
     begin,
     content,
     flash,
     increment,
+    invalidate,
     put,
     regenerate,
     run_all,
@@ -848,4 +850,164 @@ def test_a_login_is_one_statement_where_nobody_came_between(directory: Path) -> 
     connection.set_trace_callback(None)
     assert content(store, str(moved)) == ({"a": 1, "user": 1, "b": 2}, {})
     assert store.open(wire) is None
+    store.close()
+
+
+@pytest.mark.parametrize("verb", [put("b", 2), regenerate])
+def test_a_session_that_ends_while_its_commit_stands_in_line_has_ended(
+    directory: Path, clock: Clock, verb: Transition
+) -> None:
+    """What counts is the time of the commit, not of its place in the line."""
+    store = DiskStore(directory, lifetime=600, absolute_lifetime=600)
+    wire = begin(store)
+    request = Request(store, wire)
+    take_turn = store._database.take_turn
+
+    def take_turn_slowly(deadline: float) -> threading.Lock:
+        clock.advance(600)
+        return take_turn(deadline)
+
+    store._database.take_turn = take_turn_slowly  # type: ignore[method-assign]
+    assert request.commit(verb) is None
+    clock.advance(-1)
+    assert content(store, wire) == ({"a": 1}, {})
+    store.close()
+
+
+@pytest.mark.parametrize("verb", [put("b", 2), regenerate])
+def test_a_use_is_not_forgotten_when_the_clock_has_stepped_back(
+    directory: Path, clock: Clock, verb: Transition
+) -> None:
+    """Another request pushed the session on; this one, opened before, sees an earlier time."""
+    store = DiskStore(directory, lifetime=7200)
+    wire = begin(store)
+    clock.advance(7140)
+    request = Request(store, wire)
+    clock.advance(1)
+    assert store.touch(wire)
+    clock.advance(-7200)
+    kept = request.commit(verb)
+    clock.advance(7200 + 60)
+    assert content(store, str(kept)) is not None
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "session_id", ["user-42", "x" * 70, "g" * 64, "f" * 64, "é", "f" * 64 + "~"]
+)
+def test_a_session_under_any_id_is_there_after_its_commits(
+    directory: Path, session_id: str
+) -> None:
+    """save() keeps data under any id, and what a commit gives leads back to it."""
+    store = DiskStore(directory)
+    store.save(session_id, {"a": 1}, {})
+    wire = store.cookie_value(session_id, {"a": 1}, {})
+    for number in range(3):
+        answer = Request(store, wire).commit(put("n", number))
+        assert answer is not None
+        wire = answer
+        assert content(store, wire) == ({"a": 1, "n": number}, {})
+    assert content(store, session_id) == ({"a": 1, "n": 2}, {})
+    store.close()
+
+
+def without_its_entry(directory: Path, wire: str) -> None:
+    """Take a session out of the index of keys, as a write that was lost would."""
+    (sql,) = rows(directory, "SELECT * FROM sqlite_master WHERE name = 'Cache_key_raw'")
+    (row,) = rows(directory, "SELECT rowid, * FROM Cache WHERE key = ?", storage_key(wire))
+    rows(directory, "DELETE FROM Cache WHERE key = ?", storage_key(wire))
+    connection = sqlite3.connect(directory / "cache.db", isolation_level=None)
+    connection.execute("PRAGMA writable_schema = 1")
+    connection.execute("DELETE FROM sqlite_master WHERE name = 'Cache_key_raw'")
+    connection.close()
+    rows(directory, f"INSERT INTO Cache VALUES ({','.join('?' * (len(row) - 1))})", *row[1:])
+    connection = sqlite3.connect(directory / "cache.db", isolation_level=None)
+    connection.execute("PRAGMA writable_schema = 1")
+    connection.execute("INSERT INTO sqlite_master VALUES (?, ?, ?, ?, ?)", sql)
+    connection.close()
+
+
+@pytest.mark.parametrize("end", ["logout", "destroy"])
+def test_a_session_that_the_index_has_lost_does_not_outlive_its_logout(
+    directory: Path, end: str
+) -> None:
+    """It is found by its number, and so it is gone, or the damage is told."""
+    made = DiskStore(directory)
+    for _ in range(300):
+        begin(made)
+    wire = begin(made)
+    made.close()
+    without_its_entry(directory, wire)
+    store = DiskStore(directory)
+    assert content(store, wire) == ({"a": 1}, {})
+    try:
+        if end == "logout":
+            Request(store, wire).commit(invalidate)
+        else:
+            store.destroy(wire)
+    except StoreUnavailable:
+        assert content(store, wire) == ({"a": 1}, {})
+    else:
+        assert store.open(wire) is None
+    store.close()
+
+
+def test_a_checkpoint_that_is_interrupted_leaves_no_connection_behind(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fork would wait for it."""
+    store = DiskStore(directory)
+    wire = begin(store)
+
+    def interrupted(self: Connection) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Connection, "checkpoint", interrupted)
+    store._logged = 10_000
+    with pytest.raises(KeyboardInterrupt):
+        Request(store, wire).commit(put("b", 2))
+    assert len(store._database._open) == len(store._database._idle)
+    assert content(store, wire) == ({"a": 1, "b": 2}, {})
+    store.close()
+
+
+def test_large_sessions_and_new_ones_fill_the_log_faster(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that SQLite's own checkpoint, in the line, is never due."""
+    store = DiskStore(directory)
+    checkpoint = Connection.checkpoint
+    longest = 0
+
+    def watched(self: Connection) -> None:
+        nonlocal longest
+        _, pages, _ = self.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        longest = max(longest, pages)
+        checkpoint(self)
+
+    monkeypatch.setattr(Connection, "checkpoint", watched)
+    wire = begin(store)
+    for number in range(600):
+        assert Request(store, wire).commit(put("text", f"{number}" + "x" * 20_000)) == wire
+        begin(store)
+    assert 0 < longest < 3 * LOG
+    store.close()
+
+
+def test_what_was_collected_is_counted_if_the_lock_is_taken_afterwards(
+    directory: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To push others on is a step of its own, and repeated by itself."""
+    store = DiskStore(directory)
+    expired(store, clock, 5)
+    push_on, failures = Connection.push_on, [True, False]
+
+    def locked_at_first(self: Connection, *times: Any) -> None:
+        if failures.pop(0):
+            raise sqlite3.OperationalError("database is locked")
+        push_on(self, *times)
+
+    monkeypatch.setattr(Connection, "push_on", locked_at_first)
+    assert store.gc() == 5
+    assert failures == []
     store.close()

@@ -197,6 +197,13 @@ class CallingThreadRef(ActorRef[A]):
         actor = self._actor
         return (lambda: None) if actor is None else weakref.ref(actor)
 
+    def __copy__(self) -> Self:
+        """Give itself: an address that is copied is the same address."""
+        return self
+
+    def __deepcopy__(self, _memo: object) -> Self:
+        return self
+
     def is_alive(self) -> bool:
         """See ``pykka.ActorRef.is_alive``."""
         return not self._stopped
@@ -371,8 +378,9 @@ class _Refs(dict[ActorRef[Any], None]):
 
 
 # In the order in which they were started, as before: stop_all() relies on that.
-_refs: Final = _Refs.fromkeys(ActorRegistry._actor_refs)
-ActorRegistry._actor_refs = _refs  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]
+with ActorRegistry._actor_refs_lock:
+    _refs: Final = _Refs.fromkeys(ActorRegistry._actor_refs)
+    ActorRegistry._actor_refs = _refs  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class _StopFlag(threading.Event):

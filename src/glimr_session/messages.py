@@ -1,7 +1,8 @@
 """The messages a session understands, one for each verb, and what each does to it.
 
 Values in them are checked and belong to the session already; what a reply holds must be
-copied before it is given to anybody.
+copied before it is given to anybody. A default is the caller's own, whatever it is, and may
+be part of a cycle: those messages the cycle collector has to see.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Finish(Record, frozen=True):
     """Ask for everything in order to commit it, and stop: the actor's own affair."""
 
 
-class Get(Message, frozen=True):
+class Get(Message, frozen=True, gc=True):
     """Ask for a value, or the default if there is none."""
 
     key: str
@@ -86,7 +87,7 @@ class GetId(Message, frozen=True):
         return transitions.get_id(state)
 
 
-class GetFlash(Message, frozen=True):
+class GetFlash(Message, frozen=True, gc=True):
     """Ask for what the request before has left, or the default."""
 
     key: str
@@ -150,7 +151,7 @@ class Forget(Message, frozen=True):
         return transitions.forget(state, self.key)
 
 
-class Pull(Message, frozen=True):
+class Pull(Message, frozen=True, gc=True):
     """Ask for a value and remove it."""
 
     key: str

@@ -27,7 +27,7 @@ import diskcache
 from ..forks import forking, may_fork_unseen
 from .rows import Connection
 
-__all__ = ["LOG", "OUTAGES", "Database", "is_damage", "is_locked"]
+__all__ = ["LOG", "OUTAGES", "PAGE", "Database", "is_damage", "is_locked"]
 
 logger = logging.getLogger("glimr_session")
 
@@ -45,6 +45,9 @@ _MOST_IDLE: Final = 12
 
 LOG: Final = 1000
 """Pages in the log after which it is time for a checkpoint: SQLite's own default."""
+
+PAGE: Final = 4096
+"""Bytes of one: SQLite's own default, too."""
 
 _FILE: Final[str] = diskcache.core.DBNAME
 

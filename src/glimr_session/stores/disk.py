@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final
 from ..ids import storage_key
 from ..payload import StoredSession, checked_items, decode_stored, encode_stored
 from ..store import DEFAULT_LIFETIME, MOVED, Data, Duration, Moved, seconds
+from .database import PAGE
 from .lending import Lender, lent
-from .rows import Connection, Found, Row, Swap, another_number, checksum, first_number
+from .rows import Connection, Found, Row, another_number, checksum, first_number
 
 if TYPE_CHECKING:
     from ..state import Changes
@@ -32,10 +33,14 @@ _MOST_COMMITS: Final = 2**62
 _GRACE: Final = 5 * 3600.0
 
 
-# Sessions that are collected in one step, which takes them some 20 us each.
-_STEP: Final = 10
+# Sessions that are collected in one step, some 20 us each; where each step waits for the
+# disk, ten times as many.
+_STEPS: Final = {"process": 10, "power": 100}
 
 _PER_STEP: Final = 2  # operations
+
+# A row is in the table and in two indexes, and seldom on a page that is in the log already.
+_ENTRIES: Final = 3
 
 # A rest is so many times as long as its step, so that one commit in so many finds the lock
 # taken, and within these bounds, in seconds.
@@ -77,6 +82,7 @@ class DiskStore(Lender):
         self.absolute_lifetime = seconds("absolute_lifetime", absolute_lifetime, zero=True)
         super().__init__(directory, timeout=timeout, durability=durability)
         self._margin = self.lifetime / 10
+        self._step = _STEPS[durability]
 
     @lent("read")
     def open(self, connection: Connection, cookie_value: str) -> StoredSession | None:
@@ -94,23 +100,23 @@ class DiskStore(Lender):
 
     def commit(self, changes: Changes) -> str | Moved | None:
         base = changes.base
-        if base is not None and base.row and not changes.invalidated:
-            # What is to be written is made before the line, so that nobody there waits for it.
-            swap = self._prepared(base, changes, time.time())
-            if swap is not None and self._swap(swap):
-                return _whole(changes.id, base.row)
-        return self._commit(changes)
+        value = None
+        if base is not None and base.revision and not changes.invalidated:
+            # What is to be written, if nobody came between, is made before the line, so that
+            # nobody there waits for it.
+            value = _merged(base, changes, base.revision)
+        return self._commit(changes, value)
 
     @lent("write")
-    def _swap(self, connection: Connection, swap: Swap) -> bool:
-        return connection.swap(swap)
-
-    @lent("write")
-    def _commit(self, connection: Connection, changes: Changes) -> str | Moved | None:
+    def _commit(
+        self, connection: Connection, changes: Changes, value: bytes | None
+    ) -> str | Moved | None:
         now = time.time()
         base = changes.base
         if base is None:
             return self._begin(connection, changes, now)
+        if value is not None and self._swap(connection, base, changes, value, now):
+            return _whole(changes.id, base.row)
         with connection.transaction():
             key = storage_key(base.id)
             number = base.row or first_number(key)
@@ -124,7 +130,7 @@ class DiskStore(Lender):
                 return None
             current = again[-1]
             if changes.invalidated:
-                connection.remove(current)
+                connection.remove(found.row, current)
                 return self._begin(connection, changes, now)
             now = _used(found, now)
             elsewhere = current != key
@@ -183,8 +189,11 @@ class DiskStore(Lender):
 
     @lent("write")
     def destroy(self, connection: Connection, session_id: str) -> None:
+        key = storage_key(session_id)
         with connection.transaction():
-            connection.remove(storage_key(session_id))
+            row = connection.find(key, first_number(key))
+            if row is not None:
+                connection.remove(row[0], key)
 
     def gc(self) -> int:
         """Remove what has expired, in steps that nobody notices; see SessionStore.gc.
@@ -198,6 +207,8 @@ class DiskStore(Lender):
         while (found := self._collectable()) is not None:
             started, operations = time.perf_counter(), self._operations
             number = self._collect_some()
+            if number < self._step:
+                self._push_on_some()
             if (*found, operations) != expected:
                 took = time.perf_counter() - started
                 time.sleep(min(max(_LEAST_REST, _RESTS * took), _MOST_REST))
@@ -213,10 +224,19 @@ class DiskStore(Lender):
     def _collectable(self, connection: Connection) -> tuple[int, int, int] | None:
         return connection.collectable(time.time())
 
-    @lent("write", pages=4 * _STEP)
+    @lent("write")
     def _collect_some(self, connection: Connection) -> int:
+        number = connection.collect(*self._collecting())
+        self._logged += _ENTRIES * number
+        return number
+
+    @lent("write")
+    def _push_on_some(self, connection: Connection) -> None:
+        connection.push_on(*self._collecting())
+
+    def _collecting(self) -> tuple[float, float, float, int]:
         idle, absolute = self.lifetime + _GRACE, (self.absolute_lifetime or math.inf) + _GRACE
-        return connection.collect(time.time(), idle, absolute, _STEP)
+        return time.time(), idle, absolute, self._step
 
     def _find(self, connection: Connection, session_id: str, now: float) -> StoredSession | None:
         key = storage_key(session_id)
@@ -251,22 +271,30 @@ class DiskStore(Lender):
         stored.revision, stored.collected = revision, collected
         return stored
 
-    def _prepared(self, base: StoredSession, changes: Changes, now: float) -> Swap | None:
-        """Give the commit onto the very version that the request opened, if that may do.
+    def _swap(
+        self,
+        connection: Connection,
+        base: StoredSession,
+        changes: Changes,
+        value: bytes,
+        now: float,
+    ) -> bool:
+        """Commit onto the very version that the request opened, if nobody came between.
 
         One statement and no transaction: half the time of the other way, which is there
-        for all other cases, and for when somebody came between.
+        for all other cases.
         """
         if now >= self._end(base.created):
-            return None
+            return False
         seen, now = now - self.lifetime, _used(base, now)
         created = now if changes.moved else base.created
         collected = self._collect(created, now)
-        key, value = storage_key(changes.id), _merged(base, changes, base.revision)
+        key = storage_key(changes.id)
         swap = (base.row, base.revision, now, value, seen, checksum(key, value))
+        self._logged += len(value) // PAGE
         if changes.moved or collected - base.collected >= self._margin:
-            return (*swap, key, created, collected)
-        return swap
+            return connection.swap((*swap, key, created, collected))
+        return connection.swap(swap)
 
     def _begin(self, connection: Connection, changes: Changes, now: float) -> str:
         data, flash = changes.replay({}, {})
@@ -279,6 +307,7 @@ class DiskStore(Lender):
         return changes.id
 
     def _row(self, key: bytes, value: bytes, *, revision: int, created: float, now: float) -> Row:
+        self._logged += _ENTRIES + len(value) // PAGE
         return Row(key, created, now, revision, self._collect(created, now), value)
 
     def _end(self, created: float) -> float:
@@ -296,22 +325,20 @@ class DiskStore(Lender):
 # What goes over the wire is an id, and behind it the number of the row where that cannot be
 # told from the id: a session that has moved to another id keeps its number.
 _ID: Final = 64  # digits
-_AT: Final = "~"
-_NUMBER: Final = re.compile("[0-7]?[0-9a-f]{1,15}", re.ASCII)  # 63 bits
+_NUMBERED: Final = re.compile("([0-9a-f]{64})~([0-7]?[0-9a-f]{1,15})", re.ASCII)  # 63 bits
 
 
 def _whole(session_id: str, number: int) -> str:
     if number == first_number(storage_key(session_id)):
         return session_id
-    return f"{session_id}{_AT}{number:x}"
+    whole = f"{session_id}~{number:x}"
+    return whole if _NUMBERED.fullmatch(whole) else session_id  # an id from elsewhere
 
 
 def _parted(cookie_value: str) -> tuple[str, int]:
     """Give the id and the number, or 0, in a cookie value; the signature vouches for both."""
-    number = cookie_value[_ID + 1 :]
-    if cookie_value[_ID : _ID + 1] != _AT or not _NUMBER.fullmatch(number):
-        return cookie_value, 0
-    return cookie_value[:_ID], int(number, 16)
+    numbered = _NUMBERED.fullmatch(cookie_value)
+    return (numbered[1], int(numbered[2], 16)) if numbered else (cookie_value, 0)
 
 
 def _used(found: StoredSession, now: float) -> float:

@@ -9,6 +9,7 @@ import os
 import sqlite3
 import stat
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -38,13 +39,13 @@ _LOOK_EVERY: Final = 1.0
 
 
 def lent(
-    doing: str, *, pages: int = 1
+    doing: str,
 ) -> Callable[[Callable[Concatenate[S, Connection, P], R]], Callable[Concatenate[S, P], R]]:
     """Lend an operation a connection, and turn what it fails with into StoreUnavailable.
 
     Threads of this process write one at a time, so that only one of them asks SQLite; if
     it finds that another process has the lock, the operation is repeated. It must have
-    done nothing by then. ``pages`` is how many a write adds to the log, about.
+    done nothing by then.
     """
     writes = doing == "write"
 
@@ -88,28 +89,15 @@ def lent(
                 if turn is not None:
                     turn.release()
             if writes:
-                self._logged += pages
+                self._logged += 1
                 if self._logged >= LOG:
-                    self._logged = 0
-                    _checkpoint(connection)
+                    self._checkpoint(database, connection)
             database.give_back(connection)
             return result
 
         return borrowing
 
     return decorate
-
-
-def _checkpoint(connection: Connection) -> None:
-    """Move what is in the log to where it belongs, while others go on reading and writing.
-
-    SQLite would have the commit do it that comes to a thousand pages, for some 20 ms, and
-    the whole process would stand in line behind it.
-    """
-    try:
-        connection.checkpoint()
-    except sqlite3.Error as error:  # the commit is done all the same; the next one tells
-        logger.warning("The log of the session store could not be put away: %s", error)
 
 
 class Lender(SessionStore):
@@ -131,10 +119,30 @@ class Lender(SessionStore):
         self._next_look = time.monotonic() + _LOOK_EVERY
         self._operations = 0  # of this process, so that who collects knows when it is alone
         self._logged = 0  # pages in the log, as far as this process knows
+        self._checkpointing = threading.Lock()
         self._reopening = (-math.inf, "")  # when that failed last, and with what
 
     def close(self) -> None:
         self._database.close_idle()
+
+    def _checkpoint(self, database: Database, connection: Connection) -> None:
+        """Move what is in the log to where it belongs, while others go on reading and writing.
+
+        SQLite would have that commit do it which comes to a thousand pages, for some 20 ms,
+        and the whole process would stand in line behind it.
+        """
+        if not self._checkpointing.acquire(blocking=False):
+            return
+        try:
+            self._logged = 0
+            connection.checkpoint()
+        except sqlite3.Error as error:  # the commit is done all the same; the next one tells
+            logger.warning("The log of the session store could not be put away: %s", error)
+        except BaseException:
+            database.drop(connection)
+            raise
+        finally:
+            self._checkpointing.release()
 
     def _open_database(self, instead_of: Database | None = None) -> Database:
         _check_directory(self.directory)

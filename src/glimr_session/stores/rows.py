@@ -43,12 +43,12 @@ _REPLACE: Final = """
 """
 _SWAP: Final = """
     UPDATE Cache SET access_time = ?3, access_count = ?2 + 1, value = ?4, tag = ?6
-    WHERE rowid = ?1 AND access_count = ?2 AND access_time > ?5
+    WHERE rowid = ?1 AND access_count = ?2 AND access_time > ?5 AND access_time <= ?3
 """
 _SWAP_ALL: Final = """
     UPDATE Cache SET access_time = ?3, access_count = ?2 + 1, value = ?4, tag = ?6,
         key = ?7, store_time = ?8, expire_time = ?9
-    WHERE rowid = ?1 AND access_count = ?2 AND access_time > ?5
+    WHERE rowid = ?1 AND access_count = ?2 AND access_time > ?5 AND access_time <= ?3
 """
 _FEW: Final = 6  # parameters of the former
 _TOUCH: Final = "UPDATE Cache SET access_time = ?, expire_time = ? WHERE rowid = ?"
@@ -145,8 +145,8 @@ class Connection(sqlite3.Connection):
     def swap(self, swap: Swap) -> bool:
         """Replace the value of a row if it is at this revision still: compare and swap.
 
-        It must have been used after ``seen``, or has expired. If it goes by another key
-        by now, it is at another revision too.
+        It must have been used after ``seen``, or has expired, and not after now, or a use
+        would be forgotten. If it goes by another key by now, it is at another revision too.
         """
         statement = _SWAP if len(swap) == _FEW else _SWAP_ALL
         return self._cursor.execute(statement, swap).rowcount == 1
@@ -155,10 +155,9 @@ class Connection(sqlite3.Connection):
         """Push a row on and leave its value alone."""
         self.execute(_TOUCH, (now, collected, number))
 
-    def remove(self, key: bytes) -> None:
-        """Delete the row under a key, there or not; in a transaction."""
-        found = self._find_surely(key)
-        if found is not None and self.execute(_DELETE, (found[0], key)).rowcount != 1:
+    def remove(self, number: int, key: bytes) -> None:
+        """Delete a row that was found; in the same transaction."""
+        if self.execute(_DELETE, (number, key)).rowcount != 1:
             raise sqlite3.DatabaseError("malformed: the index leads to another session")
 
     def collectable(self, now: float) -> tuple[int, int, int] | None:
@@ -176,12 +175,13 @@ class Connection(sqlite3.Connection):
         """Delete so many of the rows that may be collected, at most; give their number.
 
         Those that were used less than ``idle`` seconds ago and made less than
-        ``absolute`` ago are pushed on instead.
+        ``absolute`` ago are left: ``push_on`` is for them.
         """
-        number = self._cursor.execute(_COLLECT, (now, idle, absolute, most)).rowcount
-        if number < most:
-            self.execute(_PUSH_ON, (now, idle, absolute, most))
-        return number
+        return self._cursor.execute(_COLLECT, (now, idle, absolute, most)).rowcount
+
+    def push_on(self, now: float, idle: float, absolute: float, most: int) -> None:
+        """Put right when rows may be collected that should have been by now."""
+        self.execute(_PUSH_ON, (now, idle, absolute, most))
 
     def checkpoint(self) -> None:
         """Move what is in the log to where it belongs; others read and write meanwhile."""
