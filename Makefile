@@ -6,10 +6,10 @@ SECONDS ?= 60
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-faults lint types check bench fuzz format clean
+.PHONY: help demo test test-faults lint types check bench bench-quick guard guard-record fuzz format clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: .venv/demo ## Serve the sign-up site on http://127.0.0.1:8000 (PORT=8765 for another port)
 	PORT=$(PORT) $(BIN)/python examples/signup/serve.py
@@ -28,10 +28,19 @@ types: .venv/lint ## Check the types, with mypy and with pyright
 	$(BIN)/mypy
 	$(BIN)/pyright
 
-check: lint types test test-faults ## Everything that has to pass before a commit
+check: lint types guard test test-faults ## Everything that has to pass before a commit
 
-bench: .venv/bench ## Measure speed against the alternatives and print a table
-	$(BIN)/python -m benchmarks
+bench: .venv/bench ## Measure speed against the alternatives: ten minutes, into docs/benchmarks
+	$(BIN)/python -m benchmarks --output docs/benchmarks
+
+bench-quick: .venv/bench ## The same in a minute, to see that it works, into build/benchmarks
+	$(BIN)/python -m benchmarks --quick --output build/benchmarks
+
+guard: .venv/test ## Count what the hot path takes, and fail if it has grown
+	$(BIN)/python -m benchmarks.guard
+
+guard-record: .venv/test ## Take what it takes now as what it may take
+	$(BIN)/python -m benchmarks.guard --record
 
 fuzz: .venv/fuzz ## Look for input that breaks a reader (SECONDS=600 for longer)
 	$(BIN)/python -m fuzz --seconds $(SECONDS)

@@ -5,46 +5,33 @@ from __future__ import annotations
 import gc
 import statistics
 from collections.abc import Callable, Iterator, Sequence
-from enum import Enum
+from dataclasses import dataclass
 from itertools import repeat
-from time import perf_counter_ns, process_time_ns
+from time import perf_counter, perf_counter_ns, process_time_ns
 from typing import Final, NamedTuple, TypeAlias
 
-__all__ = ["BATCH", "Arm", "Clock", "Spread", "rounds_of", "spread"]
+__all__ = ["BATCH", "Arm", "Effort", "Spread", "Times", "p99", "rounds_of", "spread", "time_calls"]
 
 Arm: TypeAlias = Callable[[], object]
 """One way to do the work, once."""
-
-
-class Clock(Enum):
-    """What is counted. The values are functions that give nanoseconds, and their names.
-
-    ``WALL`` is what passes. ``PROCESSOR`` is what this process was at work, all threads
-    together: for arms that wait for nothing it is the same on an idle machine, and on a
-    busy one it does not count other programs.
-    """
-
-    WALL = (perf_counter_ns, "us")
-    PROCESSOR = (process_time_ns, "us cpu")
-
-    @property
-    def now(self) -> Callable[[], int]:
-        return self.value[0]
-
-    @property
-    def unit(self) -> str:
-        return self.value[1]
-
 
 # Milliseconds: long enough for the clock, the loop and the cold caches that the collector
 # and the arm before leave behind not to show, short enough for a disturbance to hit the
 # arms of a round alike, or one round of many.
 BATCH: Final = 10.0
 
-_WARM_UP: Final = 3  # rounds
+_WARM_UP: Final = 2  # rounds
 
 
-class Spread(NamedTuple):
+class Times(NamedTuple):
+    """Microseconds: what has passed, and what this process was at work, all its threads."""
+
+    wall: float
+    cpu: float
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
     """The median of some figures, and the quartiles below and above it."""
 
     low: float
@@ -52,15 +39,29 @@ class Spread(NamedTuple):
     high: float
 
 
+class Effort(NamedTuple):
+    """How long to go on: for so many seconds, but for so many rounds at least."""
+
+    seconds: float
+    least: int
+
+
 def spread(figures: Sequence[float]) -> Spread:
     """Give median and quartiles."""
+    if len(figures) == 1:
+        return Spread(figures[0], figures[0], figures[0])
     return Spread(*statistics.quantiles(figures, n=4, method="inclusive"))
 
 
+def p99(figures: Sequence[float]) -> float:
+    """Give what one figure in a hundred is above."""
+    return statistics.quantiles(figures, n=100, method="inclusive")[-1]
+
+
 def rounds_of(
-    arms: Sequence[Arm], rounds: int, *, clock: Clock = Clock.WALL, batch: float = BATCH
-) -> Iterator[tuple[float, ...]]:
-    """Give, for each round, what one call of each arm took, in microseconds.
+    arms: Sequence[Arm], effort: Effort, *, batch: float = BATCH
+) -> Iterator[tuple[Times, ...]]:
+    """Give, for each round, what one call of each arm took.
 
     ``batch`` is how long a batch should take, in milliseconds. Every second round goes
     through the arms backwards, so that none of them always comes after the same one.
@@ -69,36 +70,40 @@ def rounds_of(
     of its cost. It is run between the batches, and what was there before the first is
     kept out of it, so that each batch pays for its own garbage.
     """
-    now = clock.now
-    sizes = [_batch_size(arm, now, batch * 1e6) for arm in arms]
+    sizes = [_batch_size(arm, batch * 1000) for arm in arms]
     order = list(range(len(arms)))
-    taken = [0.0] * len(arms)
+    taken = [Times(0.0, 0.0)] * len(arms)
     gc.collect()
     gc.freeze()
     try:
-        for number in range(-_WARM_UP, rounds):
+        end = perf_counter() + effort.seconds
+        number = -_WARM_UP
+        while number < effort.least or perf_counter() < end:
             for position in order:
                 gc.collect()
-                size = sizes[position]
-                taken[position] = _time(arms[position], now, size) / size / 1000
+                taken[position] = time_calls(arms[position], sizes[position])
             order.reverse()
             if number >= 0:
                 yield tuple(taken)
+            number += 1
     finally:
         gc.unfreeze()
 
 
-def _time(arm: Arm, now: Callable[[], int], calls: int) -> int:
-    """Give the nanoseconds that so many calls take."""
-    start = now()
+def time_calls(arm: Arm, calls: int) -> Times:
+    """Give what one of so many calls took."""
+    cpu = process_time_ns()
+    wall = perf_counter_ns()
     for _ in repeat(None, calls):
         arm()
-    return now() - start
+    wall = perf_counter_ns() - wall
+    cpu = process_time_ns() - cpu
+    return Times(wall / calls / 1000, cpu / calls / 1000)
 
 
-def _batch_size(arm: Arm, now: Callable[[], int], batch: float) -> int:
-    """Give the number of calls that take so many nanoseconds, going by the best of three."""
+def _batch_size(arm: Arm, batch: float) -> int:
+    """Give the number of calls that take so many microseconds, going by the best of three."""
     calls = 1
-    while _time(arm, now, calls) < batch / 4:
+    while time_calls(arm, calls).wall * calls < batch / 4:
         calls *= 2
-    return max(1, round(calls * batch / min(_time(arm, now, calls) for _ in range(3))))
+    return max(1, round(batch / min(time_calls(arm, calls).wall for _ in range(3))))

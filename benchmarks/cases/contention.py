@@ -2,7 +2,7 @@
 
 Beside each store run eight processes that read and write sessions of their own without
 a pause. This process commits to its own at a modest pace, and what counts is the 99th
-percentile of the time that took. The yardstick is the same read and write in a bare
+percentile of the time that took. Beside it is the same read and write in a bare
 ``diskcache.Cache.transact()`` with the settings of the store, under the same load.
 
 The two sides take turns of 0.7 s, and the writers of one stand still during the turn
@@ -20,7 +20,7 @@ from __future__ import annotations
 import multiprocessing
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -34,32 +34,49 @@ from glimr_session.ids import storage_key
 from glimr_session.payload import decode_stored, encode_stored
 from glimr_session.state import Changes
 
-from .case import Bound, Case, Result, ratio, require_equal
-from .measure import spread
-from .sample import SAMPLE
+from ..case import Case, Place, Result, Target, require_equal
+from ..measure import p99
+from ..sample import SAMPLE
 
-__all__ = ["cases"]
+__all__ = ["PLACES", "SECONDS", "cases"]
+
+PLACES: Final = ("tmpfs", "disk")
+SECONDS: Final = 14
 
 _WRITERS: Final = 8
+_WRITERS_QUICK: Final = 3
 _TURN: Final = 0.7  # seconds
+_TURN_QUICK: Final = 0.3
 _PAUSE: Final = 0.002  # seconds between two commits
-_ROUNDS: Final = 12  # of a case with short batches, in the time that one turn of each takes
+_ROUNDS: Final = 6
+_ROUNDS_QUICK: Final = 2
+
+_BARE: Final = "diskcache: get and set in a transaction"
 
 Visit: TypeAlias = Callable[[], int]
 """Read a session, write it with one more visit, and give the number there was before."""
 
-Side: TypeAlias = Callable[[Path], Visit]
+Begin: TypeAlias = Callable[[Path], Visit]
 """Open the store in a directory and begin a session there."""
 
 
-def cases(directory: Path) -> Iterator[Case]:
+def cases(place: Place) -> Iterator[Case]:
     """Yield the commit of a process that is not one of the writers."""
+    writers = _WRITERS_QUICK if place.quick else _WRITERS
     yield _Contended(
-        name="disk store: p99 of 8+1 writers",
-        ours=(_ours, directory / "contended"),
-        yardstick_name="bare transaction",
-        yardstick=(_bare, directory / "contended-bare"),
-        bound=Bound(0.25, "times"),
+        name=f"a commit beside {writers} writing processes",
+        writers=writers,
+        sides={
+            "glimr_session": (_ours, place.directory / "ours"),
+            _BARE: (_bare, place.directory / "diskcache"),
+        },
+        targets=[
+            Target(
+                f"99th percentile beside {writers} writers: at most 1/4 of a bare transaction's",
+                yardstick=_BARE,
+                limit=0.25,
+            )
+        ],
     )
 
 
@@ -73,7 +90,7 @@ def _ours(directory: Path) -> Visit:
         assert base is not None
         visits: int = base.data["visits"]
         kept = store.commit(Changes(base, session_id, edits={"visits": visits + 1}))
-        assert kept == session_id
+        assert kept
         return visits
 
     return visit
@@ -107,14 +124,14 @@ class _Writers:
 
     @classmethod
     @contextmanager
-    def on(cls, side: Side, directory: Path) -> Iterator[_Writers]:
+    def on(cls, begin: Begin, directory: Path, number: int) -> Iterator[_Writers]:
         """Start them on a store; they end with the block, or when this process does."""
         spawn = multiprocessing.get_context("spawn")
         with ExitStack() as ending:
             pipes = []
-            for _ in range(_WRITERS):
+            for _ in range(number):
                 pipe, theirs = spawn.Pipe()
-                process = spawn.Process(target=_write, args=(side, directory, theirs), daemon=True)
+                process = spawn.Process(target=_write, args=(begin, directory, theirs), daemon=True)
                 process.start()
                 ending.callback(process.join)
                 ending.callback(process.kill)
@@ -139,9 +156,9 @@ class _Writers:
             pipe.recv()
 
 
-def _write(side: Side, directory: Path, pipe: Connection) -> None:
+def _write(begin: Begin, directory: Path, pipe: Connection) -> None:
     """Be a writer: each message is answered, the first lets it write, the next stops it."""
-    visit = side(directory)
+    visit = begin(directory)
     try:
         pipe.send(None)
         while True:
@@ -152,46 +169,52 @@ def _write(side: Side, directory: Path, pipe: Connection) -> None:
                 visit()
             pipe.recv()
             pipe.send(None)
-    except (EOFError, OSError):
+    except (EOFError, OSError, KeyboardInterrupt):
         return  # the benchmark has ended
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Contended:
-    """A case of the 99th percentile of a visit, in milliseconds, while others write."""
+    """A case of the 99th percentile of a visit, while others write."""
 
     name: str
-    ours: tuple[Side, Path]
-    yardstick_name: str
-    yardstick: tuple[Side, Path]
-    bound: Bound
+    sides: Mapping[str, tuple[Begin, Path]]
+    targets: Sequence[Target]
+    writers: int
+    group: str = "contention"
 
-    def run(self, rounds: int) -> Result:
-        """Time both sides, turn by turn."""
-        mine, theirs = (side(directory) for side, directory in (self.ours, self.yardstick))
+    def run(self, *, quick: bool) -> Result:
+        """Time the sides turn by turn."""
+        visits = {name: begin(directory) for name, (begin, directory) in self.sides.items()}
         require_equal(
             "three visits",
             expected=[100_000, 100_001, 100_002],
-            ours=[mine() for _ in range(3)],
-            bare=[theirs() for _ in range(3)],
+            **{name: [visit() for _ in range(3)] for name, visit in visits.items()},
         )
-        ours, yardstick = [], []
-        with _Writers.on(*self.ours) as my_writers, _Writers.on(*self.yardstick) as their_writers:
-            for _ in range(max(3, rounds // _ROUNDS)):
-                ours.append(_turn(mine, my_writers))
-                yardstick.append(_turn(theirs, their_writers))
-        compared = [ratio(*both) for both in zip(ours, yardstick, strict=True)]
-        return Result(spread(ours), spread(yardstick), "ms", spread(compared))
+        figures: dict[str, dict[str, list[float]]] = {
+            name: {"p99": [], "median": []} for name in visits
+        }
+        with ExitStack() as ending:
+            writers = {
+                name: ending.enter_context(_Writers.on(begin, directory, self.writers))
+                for name, (begin, directory) in self.sides.items()
+            }
+            for _ in range(_ROUNDS_QUICK if quick else _ROUNDS):
+                for name, visit in visits.items():
+                    taken = _turn(visit, writers[name], _TURN_QUICK if quick else _TURN)
+                    figures[name]["p99"].append(p99(taken))
+                    figures[name]["median"].append(statistics.median(taken))
+        return Result.of(self, figures)
 
 
-def _turn(visit: Visit, writers: _Writers) -> float:
-    """Give the 99th percentile of what a visit took, in milliseconds."""
+def _turn(visit: Visit, writers: _Writers, seconds: float) -> list[float]:
+    """Give the microseconds that each visit of a turn took."""
     taken: list[float] = []
     with writers.writing():
-        end = time.perf_counter() + _TURN
+        end = time.perf_counter() + seconds
         while len(taken) < 2 or time.perf_counter() < end:
             time.sleep(_PAUSE)
             start = time.perf_counter_ns()
             visit()
-            taken.append((time.perf_counter_ns() - start) / 1e6)
-    return statistics.quantiles(taken, n=100, method="inclusive")[-1]
+            taken.append((time.perf_counter_ns() - start) / 1000)
+    return taken

@@ -1,12 +1,12 @@
 """Hostile input: sixteen times as much takes sixteen times as long, and no longer.
 
-Both sides do the same: ours on 64 kB of the worst that was found of a kind, the yardstick
-on 4 kB, and what is compared is the time for each byte. What grew with the square of its
+Both sides do the same, one on 64 kB of the worst that was found of a kind, the other on
+4 kB, and what is compared is the time for each byte. What grew with the square of its
 input would show as 16. Below 1 is where a call costs something whatever its input; a
 decoder is allowed more than 1, for past some hundreds of objects Python's collector goes
 through them, and past some thousands they no longer fit into the processor's caches.
 
-The column of ours is also what one request can cost. Servers take headers of 8 kB
+64 times what a kB takes is also what one request can cost. Servers take headers of 8 kB
 (gunicorn, for one line) to 256 kB (waitress); what is decoded was signed or stored by us.
 """
 
@@ -15,17 +15,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from itertools import count
-from pathlib import Path
 from typing import Final, TypeAlias, TypeVar
 
 from glimr_session.cookies import SessionCookie, Signatures
 from glimr_session.payload import decode_stored
 
-from .case import Bound, Case, Side, Timed
-from .measure import Clock
-from .ours import SECRET
+from ..case import Case, Place, Side, Target, Timed
+from ..ours import SECRET
 
-__all__ = ["cases"]
+__all__ = ["PLACES", "SECONDS", "cases"]
+
+PLACES: Final = ("memory",)
+SECONDS: Final = 10
 
 T = TypeVar("T", str, bytes)
 
@@ -60,16 +61,16 @@ _PAYLOADS: Final[dict[str, Piece]] = {
 }
 
 
-def cases(_directory: Path) -> Iterator[Case]:
+def cases(_place: Place) -> Iterator[Case]:
     """Yield a case for each kind of header and of payload."""
     read = SessionCookie(Signatures([SECRET], "hostile")).read
     logger, quiet = logging.getLogger("glimr_session"), logging.NullHandler()
     logger.addHandler(quiet)  # or what does not verify would fill the screen
     try:
         for kind, piece in _HEADERS.items():
-            yield _case(f"hostile header: {kind}", piece, _header, read, limit=1.5)
+            yield _case(f"header: {kind}", piece, _header, read, limit=1.5)
         for kind, piece in _PAYLOADS.items():
-            yield _case(f"hostile payload: {kind}", piece, _payload, decode_stored, limit=3)
+            yield _case(f"payload: {kind}", piece, _payload, decode_stored, limit=3)
     finally:
         logger.removeHandler(quiet)
 
@@ -78,15 +79,23 @@ def _case(
     name: str, piece: Piece, make: Callable[[str], T], read: Callable[[T], object], *, limit: float
 ) -> Case:
     small, large = (make(_many(piece, size)) for size in (_SMALL, _LARGE))
-    times = len(large) / len(small)
     return Timed(
         name=name,
-        ours=Side(lambda: read(large)),
-        yardstick_name="a sixteenth of it",
-        yardstick=Side(lambda: read(small)),
-        compare=lambda ours, yardstick: ours / yardstick / times,
-        bound=Bound(limit, "times"),
-        clock=Clock.PROCESSOR,
+        group="hostile",
+        sides={
+            "64 kB": Side(lambda: read(large), per=len(large) / 1024),
+            "4 kB": Side(lambda: read(small), per=len(small) / 1024),
+        },
+        targets=[
+            Target(
+                f"for each byte, 64 kB take at most {limit:g} times as long as 4 kB",
+                yardstick="4 kB",
+                limit=limit,
+                figure="cpu",
+            )
+        ],
+        seconds=0.5,
+        notes="for each kB",
     )
 
 

@@ -1,0 +1,111 @@
+"""The guard of the hot path finds what has grown, names it, and finds the same each time."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from benchmarks import guard
+from glimr_session import state
+from glimr_session.lifecycle import Exchange
+from glimr_session.stores.rows import Connection
+
+
+@pytest.fixture
+def budgets() -> dict[str, dict[str, int]]:
+    """What was counted here and now."""
+    return {name: counts._asdict() for name, counts in counted().items()}
+
+
+def counted(part: str = "") -> dict[str, guard.Counts]:
+    with guard.cases() as cases:
+        return {case.name: guard.count(case) for case in cases if part in case.name}
+
+
+def test_what_is_counted_is_the_same_each_time(budgets: dict[str, dict[str, int]]) -> None:
+    """To the instruction: whatever else the machine does."""
+    for name, counts in counted().items():
+        for figure in ("instructions", "calls", "sqlite"):
+            assert counts._asdict()[figure] == budgets[name][figure], (name, figure)
+    assert guard.grown(counted(), budgets) == []
+
+
+def test_every_case_counts_something(budgets: dict[str, dict[str, int]]) -> None:
+    """A case that did nothing could not grow."""
+    for name, figures in budgets.items():
+        idle = {"sqlite"} if not name.startswith("disk") or name.endswith("untouched") else set()
+        assert {figure for figure, value in figures.items() if not value} == idle, name
+
+
+def one_more_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    put = state.put
+    monkeypatch.setattr(state, "put", lambda *fields: [put(*fields) for _ in range(4)][-1])
+
+
+def one_more_statement(monkeypatch: pytest.MonkeyPatch) -> None:
+    swap = Connection.swap
+
+    def count_first(self: Connection, values: object) -> bool:
+        self._cursor.execute("SELECT count(*) FROM Settings").fetchone()
+        return swap(self, values)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Connection, "swap", count_first)
+
+
+def a_log_of_every_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    make = Exchange.__init__
+
+    def remember(self: Exchange, *arguments: object) -> None:
+        make(self, *arguments)  # type: ignore[arg-type]
+        self._wire = "x" * 500 + str(id(self))
+
+    monkeypatch.setattr(Exchange, "__init__", remember)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "name", "figure"),
+    [
+        (one_more_call, "cookie: read and write", "instructions"),
+        (one_more_call, "cookie: read and write", "calls"),
+        (one_more_statement, "disk: read and write", "sqlite"),
+        (a_log_of_every_request, "disk: untouched", "bytes"),
+    ],
+)
+def test_the_guard_names_what_has_grown(
+    spoil: Callable[[pytest.MonkeyPatch], None],
+    name: str,
+    figure: str,
+    budgets: dict[str, dict[str, int]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The case, and what there is more of; the cases that do not go that way are silent."""
+    spoil(monkeypatch)
+    lines = guard.grown(counted(), budgets)
+    assert any(line.startswith(f"{name}: ") and f" {figure}, " in line for line in lines), lines
+    assert (spoil is a_log_of_every_request) == any("cookie: untouched" in line for line in lines)
+
+
+def test_a_case_without_a_budget_is_told(budgets: dict[str, dict[str, int]]) -> None:
+    """A new case cannot go unwatched."""
+    del budgets["disk: log in"]
+    (line,) = guard.grown(counted(), budgets)
+    assert line.startswith("disk: log in: there is no budget")
+
+
+def test_the_command_fails_if_something_has_grown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit status 1 and the line; on another Python than was recorded it says so."""
+    recorded = json.loads(guard.BUDGETS.read_text("utf-8"))
+    here = f"{sys.version_info.major}.{sys.version_info.minor}"
+    if recorded["python"] != here:
+        assert guard.main([]) == 0
+        assert "nothing is compared" in capsys.readouterr().out
+        return
+    assert guard.main([]) == 0
+    one_more_call(monkeypatch)
+    assert guard.main([]) == 1
+    assert "cookie: read and write" in capsys.readouterr().out.partition("has grown:")[2]
