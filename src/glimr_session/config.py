@@ -19,7 +19,7 @@ __all__ = ["SessionConfig", "check_chance", "referred"]
 
 _PREFIX: Final = "GLIMR_SESSION_"
 
-_REFERENCE: Final = re.compile(r"\w+(\.\w+)*:\w+")
+_REFERENCE: Final = r"\w+(\.\w+)*:\w+"
 
 
 class _Kind(NamedTuple):
@@ -323,7 +323,7 @@ def _check(name: str, value: object) -> None:
 
 
 def _check_choice(name: str, value: object, names: tuple[str, ...], reference: str) -> None:
-    if isinstance(value, str) and value not in names and not _REFERENCE.fullmatch(value):
+    if isinstance(value, str) and value not in names and not re.fullmatch(_REFERENCE, value):
         allowed = ", ".join(f'"{item}"' for item in names)
         raise ConfigError(f'{name}: {value!r} is not {allowed} or "{reference}"')
 

@@ -11,7 +11,6 @@ import math
 import re
 import time
 from collections.abc import Iterable, Sequence
-from http.cookies import Morsel
 from typing import Final, NamedTuple
 
 import itsdangerous
@@ -24,10 +23,10 @@ __all__ = ["Received", "SessionCookie", "Signatures", "check_attributes", "with_
 logger = logging.getLogger("glimr_session")
 
 # RFC 6265, section 4.1.1: a name is a token, a value is made of cookie-octets.
-_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
+_NAME: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _VALUE: Final = re.compile(r"[!#-+\--:<-\[\]-~]*", re.ASCII)
-_PATH: Final = re.compile(r"/[!-:<-~]*", re.ASCII)
-_DOMAIN: Final = re.compile(r"\.?[0-9A-Za-z]([0-9A-Za-z.-]*[0-9A-Za-z])?", re.ASCII)
+_PATH: Final = r"/[!-:<-~]*"
+_DOMAIN: Final = r"\.?[0-9A-Za-z]([0-9A-Za-z.-]*[0-9A-Za-z])?"
 
 # RFC 6265, section 6.1: name, value and attributes together, in bytes.
 _LIMIT: Final = 4096
@@ -230,17 +229,17 @@ def check_attributes(
     *, name: str, path: str, domain: str, samesite: str, secure: bool | None, partitioned: bool
 ) -> None:
     """Raise ConfigError for a cookie that no browser would take, naming the setting."""
-    if not _TOKEN.fullmatch(name):
+    if not re.fullmatch(_NAME, name):
         raise ConfigError(
             f"cookie: {name!r} is no cookie name; use letters, digits, - and _, as in "
             '"glimr_session"'
         )
-    if not _PATH.fullmatch(path):
+    if not re.fullmatch(_PATH, path):
         raise ConfigError(
             f"cookie_path: {path!r} is no path; it begins with / and has no spaces, "
             "semicolons or control characters"
         )
-    if domain and not _DOMAIN.fullmatch(domain):
+    if domain and not re.fullmatch(_DOMAIN, domain):
         raise ConfigError(
             f'cookie_domain: {domain!r} is no domain; write it as in "example.com", or "" '
             "for this host alone"
@@ -325,6 +324,8 @@ def _must_be_secure(name: str, samesite: str, partitioned: bool) -> str:
 def _attributes(
     *, path: str, domain: str, samesite: str, partitioned: bool, secure: bool, max_age: int | None
 ) -> str:
+    from http.cookies import Morsel  # once for each application
+
     morsel: Morsel[str] = Morsel()
     morsel.set("n", "", "")
     morsel["path"], morsel["domain"], morsel["samesite"] = path, domain, samesite

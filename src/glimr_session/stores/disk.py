@@ -44,8 +44,8 @@ _ENTRIES: Final = 3
 
 # A rest is so many times as long as its step, so that one commit in so many finds the lock
 # taken, and within these bounds, in seconds.
-_RESTS: Final = 25
-_LEAST_REST: Final = 0.004
+_RESTS: Final = 40
+_LEAST_REST: Final = 0.008
 _MOST_REST: Final = 0.1
 
 
