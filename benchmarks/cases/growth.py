@@ -50,6 +50,12 @@ _DRAWN: Final = 20_000
 
 _LIMIT: Final = 1.3
 
+_ALL: Final = "of all"
+_ONE_PAGE: Final = (
+    "of a million that are drawn at random, the page of each is in no cache of SQLite's, and to "
+    "fetch it takes a third of an open; a bare SELECT by the number of the row grows more"
+)
+
 _EACH: Final = 3.5  # seconds for a case of many sessions
 _EACH_LARGE: Final = 1.5
 
@@ -81,7 +87,7 @@ def _many_sessions(directory: Path, sizes: Mapping[str, int]) -> Iterator[Case]:
             beside = copy(source, directory / f"{size} rows")
             stores[name] = ending.enter_context(closing(DiskStore(source)))
             bares[name] = ending.enter_context(closing(_bare(beside)))
-        for who, most in (("of all", max(sizes.values())), ("of 1,000 active", _ACTIVE)):
+        for who, most in ((_ALL, max(sizes.values())), ("of 1,000 active", _ACTIVE)):
             crowds = {
                 name: _draw(stores[name], bares[name], size, most) for name, size in sizes.items()
             }
@@ -108,7 +114,8 @@ def _of_crowds(who: str, crowds: Mapping[str, _Crowd]) -> Iterator[Case]:
 
     def targets(what: str) -> list[Target]:
         promise = f"{what}, {who}: with {most} sessions at most {_LIMIT} times as with {least}"
-        return [Target(promise, yardstick=least, limit=_LIMIT)]
+        miss = _ONE_PAGE if (what, who) == ("open", _ALL) else ""
+        return [Target(promise, yardstick=least, limit=_LIMIT, known_miss=miss)]
 
     for crowd in crowds.values():
         _prove(crowd)

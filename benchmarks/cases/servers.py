@@ -69,9 +69,16 @@ def _targets(kind: str) -> list[Target]:
             limit=0.9,
             ours=side,
             at_least=True,
+            known_miss=_LOCK if side == "disk store" else "",
         )
         for side in ("disk store", "cookie store")
     ]
+
+
+_LOCK: Final = (
+    "each call of SQLite gives up the interpreter lock and has to wait for it again: one SELECT "
+    "and one UPDATE, and no session, keep 0.88 to 0.92 of the requests in the same server"
+)
 
 
 def cases(place: Place) -> Iterator[Case]:
@@ -100,7 +107,7 @@ def cases(place: Place) -> Iterator[Case]:
                             Wrk(server.url(path), cookies[side], directory / f"{side} {path[1:]}"),
                         )
                         for side, server in servers.items()
-                        if not (rendered and side == _LEAST)
+                        if not (side == _LEAST and path.endswith(f"{TABLE}/read"))
                     },
                     targets=_targets(kind) if rendered and path.endswith("visit") else (),
                     seconds=seconds,
