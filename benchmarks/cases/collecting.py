@@ -39,7 +39,7 @@ from ..site import VISITORS, visiting
 __all__ = ["PLACES", "SECONDS", "cases"]
 
 PLACES: Final = ("tmpfs", "disk")
-SECONDS: Final = 45
+SECONDS: Final = 46
 
 _SESSIONS: Final = 1_000_000
 _SESSIONS_QUICK: Final = 50_000
@@ -69,7 +69,7 @@ def cases(place: Place) -> Iterator[Case]:
         Part(range(len(live), sessions), oldest=48 * _HOUR, newest=12 * _HOUR),
     )
     for what, page, collector, seconds in (
-        ("read and write, a thread collects", "/visit", "thread", 11.0),
+        ("read and write, a thread collects", "/visit", "thread", 9.0),
         ("read and write, a process collects", "/visit", "process", 8.0),
         ("read, a thread collects", "/read", "thread", 6.0),
     ):

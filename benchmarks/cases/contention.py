@@ -41,14 +41,14 @@ from ..sample import SAMPLE
 __all__ = ["PLACES", "SECONDS", "cases"]
 
 PLACES: Final = ("tmpfs", "disk")
-SECONDS: Final = 14
+SECONDS: Final = 20
 
 _WRITERS: Final = 8
 _WRITERS_QUICK: Final = 3
 _TURN: Final = 0.7  # seconds
 _TURN_QUICK: Final = 0.3
 _PAUSE: Final = 0.002  # seconds between two commits
-_ROUNDS: Final = 6
+_ROUNDS: Final = 4
 _ROUNDS_QUICK: Final = 2
 
 _BARE: Final = "diskcache: get and set in a transaction"

@@ -49,7 +49,7 @@ from ..threaded import ThreadedSessionActor
 __all__ = ["PLACES", "SECONDS", "cases"]
 
 PLACES: Final = ("memory",)
-SECONDS: Final = 28
+SECONDS: Final = 31
 
 _OURS: Final = "glimr_session"
 _THREAD: Final = "Pykka ThreadingActor"

@@ -44,7 +44,7 @@ from ..threaded import ThreadedSessionActor
 __all__ = ["PLACES", "SECONDS", "cases"]
 
 PLACES: Final = ("memory",)
-SECONDS: Final = 8
+SECONDS: Final = 6
 
 _SESSIONS: Final = 10_000
 _FEW: Final = 100

@@ -41,7 +41,7 @@ from ..wrk import Wrk, found
 __all__ = ["PLACES", "SECONDS", "cases"]
 
 PLACES: Final = ("tmpfs", "disk")
-SECONDS: Final = 72
+SECONDS: Final = 62
 
 _TURN: Final = 0.4  # seconds
 _TURN_QUICK: Final = 0.12
@@ -116,7 +116,7 @@ def cases(place: Place) -> Iterator[Case]:
 
 
 _PAGES: Final = {
-    ("a rendered page that reads and writes", f"{TABLE}/visit"): 13.0,
+    ("a rendered page that reads and writes", f"{TABLE}/visit"): 9.0,
     ("an empty answer that reads and writes", "/visit"): 5.0,
     ("a rendered page that reads", f"{TABLE}/read"): 4.0,
     ("an empty answer that reads", "/read"): 4.0,

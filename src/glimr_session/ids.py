@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import secrets
 
@@ -18,7 +17,6 @@ def generate_id() -> str:
     return secrets.token_hex(_ID_BYTES)
 
 
-@functools.lru_cache(1024)  # for a request asks three times, and a page's requests again
 def storage_key(session_id: str) -> bytes:
     """Give the 32 bytes a session is stored under: SHA-256 of its id.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import os
@@ -89,8 +90,8 @@ class DiskStore(Lender):
         session_id, number = cookie_value, 0
         if len(cookie_value) > _ID:
             session_id, number = _parted(cookie_value)
-        key = storage_key(session_id)
-        row = connection.find(key, number or first_number(key))
+        key, first = _place(session_id)
+        row = connection.find(key, number or first)
         if row is None:
             return None
         found = self._checked(row, time.time())
@@ -189,9 +190,9 @@ class DiskStore(Lender):
 
     @lent("write")
     def destroy(self, connection: Connection, session_id: str) -> None:
-        key = storage_key(session_id)
+        key, number = _place(session_id)
         with connection.transaction():
-            row = connection.find(key, first_number(key))
+            row = connection.find(key, number)
             if row is not None:
                 connection.remove(row[0], key)
 
@@ -239,8 +240,7 @@ class DiskStore(Lender):
         return time.time(), idle, absolute, self._step
 
     def _find(self, connection: Connection, session_id: str, now: float) -> StoredSession | None:
-        key = storage_key(session_id)
-        row = connection.find(key, first_number(key))
+        row = connection.find(*_place(session_id))
         return None if row is None else self._checked(row, now)
 
     def _checked(self, row: Found, now: float) -> StoredSession | None:
@@ -289,7 +289,7 @@ class DiskStore(Lender):
         seen, now = now - self.lifetime, _used(base, now)
         created = now if changes.moved else base.created
         collected = self._collect(created, now)
-        key = storage_key(changes.id)
+        key = _place(changes.id)[0]
         swap = (base.row, base.revision, now, value, seen, checksum(key, value))
         self._logged += len(value) // PAGE
         if changes.moved or collected - base.collected >= self._margin:
@@ -328,8 +328,15 @@ _ID: Final = 64  # digits
 _NUMBERED: Final = re.compile("([0-9a-f]{64})~([0-7]?[0-9a-f]{1,15})", re.ASCII)  # 63 bits
 
 
+@functools.lru_cache(1024)  # a request asks three times, and a page's requests again
+def _place(session_id: str) -> tuple[bytes, int]:
+    """Give the key of a session, and the number that its row has, if it has not moved."""
+    key = storage_key(session_id)
+    return key, first_number(key)
+
+
 def _whole(session_id: str, number: int) -> str:
-    if number == first_number(storage_key(session_id)):
+    if number == _place(session_id)[1]:
         return session_id
     whole = f"{session_id}~{number:x}"
     return whole if _NUMBERED.fullmatch(whole) else session_id  # an id from elsewhere

@@ -29,11 +29,11 @@ S = TypeVar("S", bound="Lender")
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# Seconds between two attempts at a database that another process is writing to, and before
-# the first of them. A commit takes half of that; SQLite's own pauses begin at 1 ms, and grow to
-# a hundred times as much.
-_PAUSE: Final = 0.0005
+# Seconds between two attempts at a database that another process is writing to: at first, and
+# at most. A commit takes half of the former, a step of collecting half of the latter; SQLite's own
+# pauses begin at 1 ms, and grow to a hundred times as much.
 _FIRST_PAUSE: Final = 0.0001
+_PAUSE: Final = 0.0005
 
 # How often, in seconds, to see whether the database is still there and private: each
 # time would take a tenth of what it takes to open a session.
@@ -77,7 +77,7 @@ def lent(
                         if not is_locked(error) or connection.in_transaction or now >= deadline:
                             raise
                         time.sleep(pause)
-                        pause = _PAUSE
+                        pause = min(1.5 * pause, _PAUSE)
             except BaseException as error:
                 self._next_look = 0.0
                 if connection is not None:
