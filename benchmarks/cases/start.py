@@ -34,8 +34,8 @@ PLACES: Final = ("memory",)
 SECONDS: Final = 25
 
 _SLOW: Final = (
-    "75 to 80 ms when the machine is calm, up to 110 when it is not; 50 of them are msgspec, Pykka, "
-    "itsdangerous and what of the standard library they import"
+    "75 to 80 ms when the machine is calm, up to 110 when it is not; 50 of them are msgspec, "
+    "Pykka, itsdangerous and what of the standard library they import"
 )
 
 _ROUNDS: Final = 20
