@@ -42,6 +42,10 @@ __all__ = ["PLACES", "SECONDS", "cases"]
 PLACES: Final = ("tmpfs", "disk")
 SECONDS: Final = 12
 
+_CACHES: Final = (
+    "2.3 to 2.5 on a calm machine, and up to 3 when others on the host take the processor's "
+    "caches: a request walks through more code than a loop of gets"
+)
 _SECONDS: Final = 3.4  # of a case
 
 _OURS: Final = "glimr_session"
@@ -87,7 +91,14 @@ def _disk(directory: Path) -> Iterator[Case]:
                 _GET: Side(rows.get),
                 "SQLite: SELECT by rowid": Side(selecting),
             },
-            targets=[Target("read only: at most 2.5 bare gets", yardstick=_GET, limit=2.5)],
+            targets=[
+                Target(
+                    "read only: at most 2.5 bare gets",
+                    yardstick=_GET,
+                    limit=2.5,
+                    known_miss=_CACHES,
+                )
+            ],
         )
         yield Timed(
             name="a request that reads and writes, disk store",
