@@ -55,8 +55,8 @@ UNITS: Final[Mapping[str, str]] = {
 """The figures there are."""
 
 _LEAST: Final = 15  # rounds, were they to take longer than the seconds of the case
-_LEAST_QUICK: Final = 5
-_QUICK: Final = 0.12  # of the seconds
+_LEAST_QUICK: Final = 4
+_QUICK: Final = 0.08  # of the seconds
 
 
 class Place(NamedTuple):

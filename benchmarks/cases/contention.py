@@ -44,7 +44,7 @@ PLACES: Final = ("tmpfs", "disk")
 SECONDS: Final = 20
 
 _WRITERS: Final = 8
-_WRITERS_QUICK: Final = 3
+_WRITERS_QUICK: Final = 2
 _TURN: Final = 0.7  # seconds
 _TURN_QUICK: Final = 0.3
 _PAUSE: Final = 0.002  # seconds between two commits

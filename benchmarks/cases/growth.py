@@ -39,7 +39,7 @@ PLACES: Final = ("tmpfs", "disk")
 SECONDS: Final = 50
 
 _SIZES: Final = {"1 million": 1_000_000, "100 thousand": 100_000, "1 thousand": 1_000}
-_QUICK_SIZES: Final = {"100 thousand": 100_000, "10 thousand": 10_000, "1 thousand": 1_000}
+_QUICK_SIZES: Final = {"50 thousand": 50_000, "5 thousand": 5_000, "1 thousand": 1_000}
 
 _IN_USE: Final = 60.0  # seconds since the last use of the one that was used first
 _ACTIVE: Final = 1_000

@@ -55,7 +55,7 @@ _ON_SERVER: Final = (
 
 _SECONDS: Final = 4.8  # of a case
 _PAGE: Final = 5  # requests
-_QUICK_VISITORS: Final = 1_200  # more than any side remembers
+_QUICK_VISITORS: Final = 1_100  # more than any side remembers
 
 _KINDS: Final = {
     "untouched": ("/ignore",),
