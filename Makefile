@@ -3,10 +3,14 @@
 PYTHON ?= python3
 PORT ?= 8000
 SECONDS ?= 60
+PYTHONS ?= 3.11 3.12 3.13
+DEPENDENCIES ?= oldest newest
+COVERAGE ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-faults lint types check bench bench-quick guard guard-record fuzz format clean
+.PHONY: help demo test test-faults lint types check matrix \
+	bench bench-quick guard guard-record fuzz format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,8 +18,8 @@ help: ## List the targets
 demo: .venv/demo ## Serve the sign-up site on http://127.0.0.1:8000 (PORT=8765 for another port)
 	PORT=$(PORT) $(BIN)/python examples/signup/serve.py
 
-test: .venv/test ## Run the tests, but for those of faults
-	$(BIN)/python -m pytest --ignore tests/faults
+test: .venv/test ## Run the tests, except those of faults
+	$(BIN)/python -m pytest --ignore tests/faults $(COVERAGE)
 
 test-faults: .venv/test ## Run the tests of faults: killed processes, full disks, damaged files
 	$(BIN)/python -m pytest tests/faults
@@ -28,29 +32,34 @@ types: .venv/lint ## Check the types, with mypy and with pyright
 	$(BIN)/mypy
 	$(BIN)/pyright
 
-check: lint types guard test test-faults ## Everything that has to pass before a commit
+check: lint types guard ## Everything that has to pass before a commit; measures coverage
+	$(MAKE) test COVERAGE="--cov --cov-report=term"
+	$(MAKE) test-faults
 
-bench: .venv/bench ## Measure speed against the alternatives: ten minutes, into docs/benchmarks
+matrix: ## Run the tests on each Python found, with oldest and newest dependencies
+	tests/matrix.sh "$(PYTHONS)" "$(DEPENDENCIES)"
+
+bench: .venv/bench ## Measure speed beside other libraries: ten minutes, into docs/benchmarks
 	$(BIN)/python -m benchmarks --output docs/benchmarks
 
 bench-quick: .venv/bench ## The same in a minute, to see that it works, into build/benchmarks
 	$(BIN)/python -m benchmarks --quick --output build/benchmarks
 
-guard: .venv/test ## Count what the hot path takes, and fail if it has grown
+guard: .venv/test ## Count the work of the hot path, and fail if it has grown
 	$(BIN)/python -m benchmarks.guard
 
-guard-record: .venv/test ## Take what it takes now as what it may take
+guard-record: .venv/test ## Record today's counts as the new budget
 	$(BIN)/python -m benchmarks.guard --record
 
 fuzz: .venv/fuzz ## Look for input that breaks a reader (SECONDS=600 for longer)
 	$(BIN)/python -m fuzz --seconds $(SECONDS)
 
-format: .venv/lint ## Format the code and mend what can be mended by itself
+format: .venv/lint ## Format the code and apply automatic fixes
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
 clean: ## Remove the environment and all caches
-	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf .venv .venv-matrix .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 
 # One stamp for each dependency group of pyproject.toml that is installed.
 .venv/pip:

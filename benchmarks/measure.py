@@ -1,109 +1,110 @@
-"""Time several arms side by side, in short batches that take turns."""
-
-from __future__ import annotations
+"""Time several ways to do the same work, which take turns."""
 
 import gc
 import statistics
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import partial
 from itertools import repeat
-from time import perf_counter, perf_counter_ns, process_time_ns
-from typing import Final, NamedTuple, TypeAlias
-
-__all__ = ["BATCH", "Arm", "Effort", "Spread", "Times", "p99", "rounds_of", "spread", "time_calls"]
+from time import perf_counter, perf_counter_ns, sleep
+from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 Arm: TypeAlias = Callable[[], object]
-"""One way to do the work, once."""
+"""Does the work once."""
 
-# Milliseconds: long enough for the clock, the loop and the cold caches that the collector
-# and the arm before leave behind not to show, short enough for a disturbance to hit the
-# arms of a round alike, or one round of many.
-BATCH: Final = 10.0
+Name = TypeVar("Name", bound=Hashable)
 
-_WARM_UP: Final = 2  # rounds
+BATCH: Final = 10_000
+"""Microseconds. A batch is short enough for a disturbance to reach all arms of a round alike."""
 
-
-class Times(NamedTuple):
-    """Microseconds: what has passed, and what this process was at work, all its threads."""
-
-    wall: float
-    cpu: float
+_PAUSE: Final = 0.002  # seconds
 
 
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """The median of some figures, and the quartiles below and above it."""
+class Spread(NamedTuple):
+    """The median of some figures, with the quartiles below and above it."""
 
     low: float
     median: float
     high: float
 
 
-class Effort(NamedTuple):
-    """How long to go on: for so many seconds, but for so many rounds at least."""
-
-    seconds: float
-    least: int
-
-
 def spread(figures: Sequence[float]) -> Spread:
-    """Give median and quartiles."""
+    """Return the median and the quartiles."""
     if len(figures) == 1:
         return Spread(figures[0], figures[0], figures[0])
     return Spread(*statistics.quantiles(figures, n=4, method="inclusive"))
 
 
 def p99(figures: Sequence[float]) -> float:
-    """Give what one figure in a hundred is above."""
+    """Return the 99th percentile."""
     return statistics.quantiles(figures, n=100, method="inclusive")[-1]
 
 
-def rounds_of(
-    arms: Sequence[Arm], effort: Effort, *, batch: float = BATCH
-) -> Iterator[tuple[Times, ...]]:
-    """Give, for each round, what one call of each arm took.
+def minus(figures: Sequence[float], others: Sequence[float]) -> list[float]:
+    """Return the differences, round by round."""
+    return [figure - other for figure, other in zip(figures, others, strict=True)]
 
-    ``batch`` is how long a batch should take, in milliseconds. Every second round goes
-    through the arms backwards, so that none of them always comes after the same one.
 
-    The garbage collector stays on, for the cycles that a request leaves behind are part
-    of its cost. It is run between the batches, and what was there before the first is
-    kept out of it, so that each batch pays for its own garbage.
+def in_turn(
+    measurements: Mapping[Name, Callable[[], float]], *, rounds: int, seconds: float = 0
+) -> dict[Name, list[float]]:
+    """Return what each measurement returned, round by round.
+
+    In each round every measurement is taken once; the next round goes through them backwards.
+    The garbage collector runs before each of them and stays on: what a request leaves behind
+    is part of its cost.
+
+    Args:
+        measurements: What is to be measured.
+        rounds: How many rounds there are at least, after one that does not count.
+        seconds: How long to go on, if the rounds take less.
     """
-    sizes = [_batch_size(arm, batch * 1000) for arm in arms]
-    order = list(range(len(arms)))
-    taken = [Times(0.0, 0.0)] * len(arms)
+    taken: dict[Name, list[float]] = {name: [] for name in measurements}
+    order = list(measurements)
     gc.collect()
     gc.freeze()
     try:
-        end = perf_counter() + effort.seconds
-        number = -_WARM_UP
-        while number < effort.least or perf_counter() < end:
-            for position in order:
+        end = perf_counter() + seconds
+        number = -1
+        while number < rounds or perf_counter() < end:
+            for name in order:
                 gc.collect()
-                taken[position] = time_calls(arms[position], sizes[position])
+                value = measurements[name]()
+                if number >= 0:
+                    taken[name].append(value)
             order.reverse()
-            if number >= 0:
-                yield tuple(taken)
             number += 1
     finally:
         gc.unfreeze()
+    return taken
 
 
-def time_calls(arm: Arm, calls: int) -> Times:
-    """Give what one of so many calls took."""
-    cpu = process_time_ns()
-    wall = perf_counter_ns()
+def time_arms(arms: Mapping[Name, Arm], seconds: float) -> dict[Name, list[float]]:
+    """Return the microseconds that one call of each arm took, in batches that take turns."""
+    batches = {name: partial(_time, arm, _batch_size(arm)) for name, arm in arms.items()}
+    return in_turn(batches, rounds=3, seconds=seconds)
+
+
+def time_with_pauses(arm: Arm, seconds: float) -> list[float]:
+    """Return the microseconds of each call, with a pause of two milliseconds before each."""
+    taken: list[float] = []
+    end = perf_counter() + seconds
+    while len(taken) < 2 or perf_counter() < end:
+        sleep(_PAUSE)
+        taken.append(_time(arm, 1))
+    return taken
+
+
+def _time(arm: Arm, calls: int) -> float:
+    """Return the microseconds of one of so many calls."""
+    start = perf_counter_ns()
     for _ in repeat(None, calls):
         arm()
-    wall = perf_counter_ns() - wall
-    cpu = process_time_ns() - cpu
-    return Times(wall / calls / 1000, cpu / calls / 1000)
+    return (perf_counter_ns() - start) / calls / 1000
 
 
-def _batch_size(arm: Arm, batch: float) -> int:
-    """Give the number of calls that take so many microseconds, going by the best of three."""
+def _batch_size(arm: Arm) -> int:
+    """Return the number of calls that take as long as a batch."""
     calls = 1
-    while time_calls(arm, calls).wall * calls < batch / 4:
+    while _time(arm, calls) * calls < BATCH / 4:
         calls *= 2
-    return max(1, round(batch / min(time_calls(arm, calls).wall for _ in range(3))))
+    return max(1, round(BATCH / min(_time(arm, calls) for _ in range(3))))

@@ -56,7 +56,7 @@ def shop(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[by
     session: Session = environ["glimr.session"]
     statistics.tell(Visited(environ["PATH_INFO"]))
 
-    # Writes tell: they do not wait, and give nothing back.
+    # Writes tell: they do not wait, and return nothing.
     session.put("basket", ["tea"])
     session.put("coupon", "SPRING")
 
@@ -87,7 +87,7 @@ def weigh(session: Session) -> None:
 
 
 def visit(app: SessionMiddleware, cookie: str) -> tuple[Session, str]:
-    """Serve one request as a server would; give its session and the browser's cookie."""
+    """Serve one request as a server would; return its session and the browser's cookie."""
     environ: WSGIEnvironment = {"PATH_INFO": "/basket", "HTTP_COOKIE": cookie}
     setup_testing_defaults(environ)
 

@@ -45,7 +45,7 @@ def memory_store(
     lock = threading.Lock()
 
     def load(session_id: str) -> tuple[dict[str, Json], dict[str, Json]]:
-        """Give data and flash; both empty for what is unknown or has ended."""
+        """Return data and flash; both empty for what is unknown or has ended."""
         with lock:
             entry = entries.get(session_id)
         if entry is None or entry.ends <= clock():
@@ -64,7 +64,7 @@ def memory_store(
             entries.pop(session_id, None)
 
     def gc() -> int:
-        """Remove what has ended, and give the number."""
+        """Remove what has ended, and return the number."""
         now = clock()
         with lock:
             ended = [session_id for session_id, entry in entries.items() if entry.ends <= now]
@@ -88,7 +88,7 @@ def counter(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable
 
 
 def visit(app: SessionMiddleware, cookie: str) -> str:
-    """Serve one request as a server would; give the browser's cookie."""
+    """Serve one request as a server would; return the browser's cookie."""
     environ: WSGIEnvironment = {"HTTP_COOKIE": cookie}
     setup_testing_defaults(environ)
 

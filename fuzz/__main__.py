@@ -29,7 +29,7 @@ _SHOWN: Final = 40  # lines of what is said of a find
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Give the exit status."""
+    """Fuzz or replay as the arguments say; return the exit status."""
     options = _options(arguments)
     names = options.names or _TARGETS
     if options.replay is not None:
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fuzz(name: str, seconds: int) -> bool:
-    """Run a harness for so long, tell how it went, and give whether it found nothing."""
+    """Run a harness for some seconds, print a summary and return whether it found nothing."""
     directory = Path(tempfile.mkdtemp(prefix=f"fuzz-{name}-"))
     target = importlib.import_module(f"fuzz.{name}")
     corpus = directory / "corpus"

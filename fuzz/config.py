@@ -47,7 +47,7 @@ def check(make: Callable[[], SessionConfig]) -> None:
 
 
 def from_file(content: bytes) -> SessionConfig:
-    """Read a file with this in it, and a key beside it."""
+    """Read a file with this content, and a key from the environment."""
     with tempfile.NamedTemporaryFile() as file:
         file.write(content)
         file.flush()
@@ -55,7 +55,7 @@ def from_file(content: bytes) -> SessionConfig:
 
 
 def run(data: bytes) -> None:
-    """Take bytes as a file, or as the lines of an environment if they begin with one."""
+    """Check bytes as a file, or as the lines of an environment if they begin with our prefix."""
     if not data.startswith(_PREFIX):
         check(lambda: from_file(data))
         return
@@ -65,7 +65,7 @@ def run(data: bytes) -> None:
 
 
 def mutated(data: bytes, random: Random) -> bytes:
-    """Change lines: what they set and to what, which there are, and in which order."""
+    """Return the lines with other names, values or order, some added and some removed."""
     lines = data.split(b"\n")
     for _ in range(random.randint(1, 3)):
         number = random.randrange(len(lines))
@@ -85,7 +85,7 @@ def mutated(data: bytes, random: Random) -> bytes:
 
 
 def seeds() -> list[bytes]:
-    """Give good ones of each kind, and some that go wrong in many ways."""
+    """Return good settings of each kind, and some that go wrong in many ways."""
     return [
         b"""
         store = "cookie"

@@ -1,4 +1,4 @@
-"""Cookie headers: whatever a client sends, and whatever another version of us may sign."""
+"""Cookie headers: whatever a client sends, and whatever another version may have signed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Final
 
 import itsdangerous
 
-from glimr_session.cookies import SessionCookie, Signatures
+from glimr_session._request.cookie import SessionCookie
+from glimr_session._request.signing import CookieSigner
 
 __all__ = ["COOKIE", "NAME", "OTHER", "OURS", "WORDS", "check", "run", "seeds"]
 
@@ -18,16 +19,17 @@ NAME: Final = "glimr_session"
 _KEYS: Final = ["the first key, which signs, of a trial", "the second key, which verifies too"]
 _SALT: Final = "fuzz"
 
-_SIGNATURES: Final = Signatures(_KEYS, _SALT)
-_SIGNER: Final = itsdangerous.Signer(
+_SIGNER: Final = CookieSigner(_KEYS, _SALT)
+_REMEMBERING: Final = CookieSigner(_KEYS, _SALT, remember=True)
+_ITSDANGEROUS: Final = itsdangerous.Signer(
     _KEYS[0], salt=_SALT, key_derivation="hmac", digest_method=hashlib.sha256
 )
 
-COOKIE: Final = SessionCookie(_SIGNATURES)
+COOKIE: Final = SessionCookie(_SIGNER)
 
-OURS: Final = f"{NAME}={_SIGNATURES.sign('ours')}"
-OTHER: Final = f"{NAME}={_SIGNATURES.sign('other')}"
-"""Two cookies of ours that say different things, as they stand in a header."""
+OURS: Final = f"{NAME}={_SIGNER.sign('ours')}"
+OTHER: Final = f"{NAME}={_SIGNER.sign('other')}"
+"""Two cookies of ours with different values, as they stand in a header."""
 
 WORDS: Final = [
     NAME.encode(), b"\x01", b"\x02", b"\x03ours.19d3f1a8c00\x03", b"; ", b";", b"=", b".", b'"',
@@ -40,9 +42,9 @@ _TO_SIGN: Final = re.compile("\x03([^\x03]*)\x03")
 def check(text: str) -> None:
     r"""Read a header; raise AssertionError if anything but what was signed comes out.
 
-    In the text ``\x01`` and ``\x02`` stand for two good cookies, and what is between
-    two ``\x03`` is signed as it stands: no attacker can do that, but another version of
-    this package, with another idea of what goes before a signature, could have.
+    In the text ``\x01`` and ``\x02`` stand for two good cookies. What is between two ``\x03``
+    is signed as it stands: no attacker can do that, but another version of this package, with
+    another format before the signature, could have.
     """
     pieces = _TO_SIGN.split(text)  # every second one is to be signed
     stamped = pieces[1::2]
@@ -50,30 +52,34 @@ def check(text: str) -> None:
     pieces[1::2] = [f"{NAME}={value}" for value in signed]
     header = "".join(pieces).replace("\x01", OURS).replace("\x02", OTHER)
     allowed = {"ours", "other", *(piece.rpartition(".")[0] for piece in stamped if "." in piece)}
-    for received in (COOKIE.read(header), *map(_SIGNATURES.unsign, signed)):
-        if received is not None:
-            assert received.value in allowed, f"{received!r} came out"
-            assert math.isfinite(received.issued), f"{received!r} was set at no time"
+    unsigned = [*map(_SIGNER.unsign, signed)]
+    for _ in range(2):  # the second time they may have been remembered
+        assert [*map(_REMEMBERING.unsign, signed)] == unsigned, "memory changes the answer"
+    for verified in (COOKIE.read(header), *unsigned):
+        if verified is not None:
+            assert verified.value in allowed, f"{verified!r} came out"
+            assert math.isfinite(verified.issued_at), f"{verified!r} was set at no time"
     if header == text:
         assert COOKIE.read(header) is None, "what nobody signed was taken"
-        for whole in (f"{header};{OURS}", f"{OURS};{header}"):
-            received = COOKIE.read(whole)
-            assert received is not None, "our cookie was hidden"
-            assert received.value == "ours", "our cookie was changed"
+        wholes = (f"{header};{OURS}", f"{OURS};{header}", [header, OURS], [OURS, header])
+        for whole in wholes:
+            verified = COOKIE.read(whole)
+            assert verified is not None, "our cookie was hidden"
+            assert verified.value == "ours", "our cookie was changed"
 
 
 def _signed(stamped: str) -> str:
-    signature = _SIGNER.get_signature(stamped.encode("utf-8", "surrogatepass"))
+    signature = _ITSDANGEROUS.get_signature(stamped.encode("utf-8", "surrogatepass"))
     return f"{stamped}.{signature.decode()}"
 
 
 def run(data: bytes) -> None:
-    """Take bytes as WSGI servers do."""
+    """Decode bytes as WSGI servers do, and check them."""
     check(data.decode("latin-1"))
 
 
 def seeds() -> list[bytes]:
-    """Give headers of every kind."""
+    """Return headers of every kind."""
     return [
         b"\x01",
         b"a=b; \x01; c=d",

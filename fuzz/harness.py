@@ -24,7 +24,7 @@ def main() -> None:
 
 
 def _mutator(atheris: Any, target: Any) -> dict[str, Any]:
-    """Give what changes an input: in turns the target's own and libFuzzer's."""
+    """Return the mutator: in turns the target's own and libFuzzer's."""
     if not hasattr(target, "mutated"):
         return {}
 

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import operator
+from collections.abc import Callable
 from random import Random
 from typing import Any, Final
 
-from glimr_session import (
-    CookieStore,
-    Session,
-    SessionStore,
-    SessionTooLarge,
-    decode_payload,
-    encode_payload,
-)
-from glimr_session.payload import StoredSession, encode_stored
-from glimr_session.state import SessionState
+from glimr_session import CookieStore, SessionStore, SessionTooLarge, decode_payload, encode_payload
+from glimr_session._request.cleanup import never
+from glimr_session._request.cookie import SessionCookie
+from glimr_session._request.request_session import RequestSession, StoreBinding
+from glimr_session._request.signing import CookieSigner
+from glimr_session._session.serialization import encode
+from glimr_session.stores import cookie as cookie_store
+from glimr_session.stores.disk import store as disk_store
 
-__all__ = ["ENDLESS", "WORDS", "check", "run", "seeds", "use"]
+__all__ = ["DECODERS", "ENDLESS", "WORDS", "begin", "check", "run", "seeds", "use"]
 
 ENDLESS: Final = CookieStore(lifetime=1e12)
-"""A store that takes any session for alive, whenever it says that it was last used."""
+"""A store that takes any session for alive, whenever it was last used."""
+
+DECODERS: Final[list[Callable[[bytes], Any]]] = [cookie_store._decode, disk_store._decode]
+"""How the stores read what they have written."""
+
+_SIGNER: Final = CookieSigner(["a key that signs what a store may find"], "fuzz")
+_COOKIE: Final = SessionCookie(_SIGNER)
 
 _NAMES: Final = [
     "_data", "_flash", "id", "created", "seen", "collected", "row", "revision", "flashed",
@@ -42,36 +48,51 @@ WORDS: Final = [
 
 
 def check(value: bytes) -> None:
-    """Decode bytes; raise if the result is not the documented one, or of no use."""
+    """Decode bytes; raise if the result is not the documented one, or cannot be used."""
     data, flash = decode_payload(value)
     again = decode_payload(encode_payload(data, flash))
     assert repr(again) == repr((data, flash)), "encoded again, it is something else"
+    for decode in DECODERS:
+        content = decode(value)
+        if content is not None:
+            assert repr(decode(encode(content))) == repr(content), "a store would change it"
     use(ENDLESS, base64.urlsafe_b64encode(value).decode())
 
 
-def use(store: SessionStore, wire: str) -> bool:
+def begin(store: SessionStore, cookie_value: str | None = None) -> RequestSession:
+    """Begin a request whose verified cookie has this value."""
+    binding = StoreBinding(store, _COOKIE, renew_after=math.inf, policy=never)
+    header = "" if cookie_value is None else f"{_COOKIE.name}={_SIGNER.sign(cookie_value)}"
+    return RequestSession(binding, header)
+
+
+def use(store: SessionStore, cookie_value: str) -> bool:
     """Open a session, read all of it, write to it and open it again, if there is one.
 
-    Gives whether there is. Raises if it cannot be read or written, or has changed.
+    Returns:
+        Whether there is one.
+
+    Raises:
+        AssertionError: it cannot be written, or has changed.
     """
-    stored = store.open(wire)
-    if stored is None:
-        return False
-    session = Session(lambda: SessionState.opened(stored))
+    request = begin(store, cookie_value)
     try:
+        stored = request.fetch()
+        if stored is None:
+            return False
+        session = request.session
         data = session.all()
         flash = {key: session.get_flash_or(key) for key in stored.flash}
         session.put("written", True)
         session.reflash()
-        changes = session.state().changes
-    finally:
-        session.stop()
-    try:
-        committed = store.commit(changes)
+        committed = request.commit()
     except SessionTooLarge:  # a cookie holds less than some of these
         return True
-    assert isinstance(committed, str), "what was opened cannot be committed"
-    again = store.open(committed)
+    finally:
+        request.abandon()
+    assert committed is not None, "what was opened has no changes"
+    assert committed.outcome == "stored", "what was opened cannot be committed"
+    again = store.open(committed.cookie_value)
     assert again is not None, "what was committed cannot be opened"
     assert _shown(again.data) == _shown({**data, "written": True}), "the data has changed"
     assert _shown(again.flash) == _shown(flash), "the flash has changed"
@@ -79,7 +100,7 @@ def use(store: SessionStore, wire: str) -> bool:
 
 
 def _shown(values: dict[str, Any]) -> dict[str, str]:
-    """Give what can be compared: 1, 1.0 and True are equal, and so are 0.0 and -0.0."""
+    """Return what can be compared: 1, 1.0 and True are equal, and so are 0.0 and -0.0."""
     return {key: repr(value) for key, value in values.items()}
 
 
@@ -87,10 +108,10 @@ run = check
 
 
 def mutated(data: bytes, random: Random) -> bytes:
-    """Change some JSON into other JSON; what is none stays as it is.
+    """Change some JSON into other JSON; bytes that are not JSON stay as they are.
 
-    What reads JSON is not written in Python, so coverage says nothing of the way into it,
-    and bytes changed at random are hardly ever JSON.
+    The decoder is not written in Python, so coverage tells nothing about it, and bytes that
+    are changed at random are hardly ever JSON.
     """
     try:
         tree = [json.loads(data)]
@@ -126,17 +147,17 @@ def _change(tree: list[Any], random: Random) -> None:
 
 
 def seeds() -> list[bytes]:
-    """Give payloads of every kind, good ones and such as were found to be bad."""
-    everything = StoredSession(
-        data={"user": 7, "name": "Zoë \U0001f36a", "cart": [{"item": "A", "price": -1.5e-7}]},
-        flash={"notice": "Saved.", "": None},
-        id="0" * 64,
-        created=1.0,
-        seen=2.0,
-        collected=3.0,
-        revision=4,
-        flashed={"notice": 4},
-    )
+    """Return payloads of every kind, good ones and such as were found to be bad."""
+    everything = {
+        "_data": {"user": 7, "name": "Zoë \U0001f36a", "cart": [{"item": "A", "price": -1.5e-7}]},
+        "_flash": {"notice": "Saved.", "": None},
+        "id": "0" * 64,
+        "created": 1.0,
+        "seen": 2.0,
+        "collected": 3.0,
+        "revision": 4,
+        "flashed": {"notice": 4},
+    }
     values = [
         b"1", b"-0.0", b'"\\ud83d\\ude00\\n"', b"[]", b"{}", b"true", b"null",
         b"[" * 90 + b"]" * 90, b'{"a":' * 90 + b"1" + b"}" * 90,
@@ -145,7 +166,8 @@ def seeds() -> list[bytes]:
     return [
         b"",
         b"{}",
-        encode_stored(everything),
+        json.dumps(everything).encode(),
+        json.dumps(everything, ensure_ascii=False).encode(),
         encode_payload({"a": 1}, {"b": [True, False]}).encode(),
         *(b'{"_data":{"a":%b},"_flash":{"b":%b}}' % (value, value) for value in values),
     ]

@@ -27,7 +27,7 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 def test_the_first_example_works_as_it_stands(tmp_path: Path) -> None:
-    """The two files of the README, served by the command of the README."""
+    """The command of the README serves the two files of the README."""
     (app,) = (block for block in blocks(README, "python") if block.startswith("# app.py"))
     (settings,) = blocks(README, "toml")
     (tmp_path / "app.py").write_text(app, "utf-8")
@@ -55,7 +55,7 @@ def test_the_first_example_works_as_it_stands(tmp_path: Path) -> None:
 
 
 def fetch(url: str, cookie: str) -> tuple[str, str]:
-    """Give the body and the cookie to send next, waiting for the server to come up."""
+    """Return the body and the cookie to send next; wait until the server is up."""
     request = urllib.request.Request(url, headers={"Cookie": cookie} if cookie else {})
     deadline = time.monotonic() + 15
     while True:
@@ -70,7 +70,7 @@ def fetch(url: str, cookie: str) -> tuple[str, str]:
 
 
 def test_every_setting_is_in_the_guide() -> None:
-    """And nothing is in its table that is no setting."""
+    """The table of settings has each setting, and nothing else."""
     table = GUIDE.partition("## Settings")[2].partition("## Stores")[0]
     names = {
         name
@@ -82,17 +82,16 @@ def test_every_setting_is_in_the_guide() -> None:
 
 
 def test_every_verb_is_in_the_guide() -> None:
-    """A verb that nobody can find might as well not be there."""
+    """The guide names each public method of a session."""
     inherited = {"items", "keys", "values", "pop", "popitem"}
-    plumbing = {"start", "state", "stop", "seal", "take_changes", "is_open", "error", "old"}
-    plumbing |= {"finish", "was_used"}
+    plumbing = {"start", "state", "stop", "error", "old"}
     verbs = {name for name in dir(Session) if not name.startswith("_")} - inherited - plumbing
     assert {verb for verb in verbs if not re.search(rf"\b{verb}\b", GUIDE)} == set()
 
 
 @pytest.mark.parametrize("path", ["SECURITY.md", "docs/guarantees.md"])
 def test_every_test_that_is_cited_exists(path: str) -> None:
-    """Who doubts a promise can run what is said to show it."""
+    """A promise names tests, and each of them can be run."""
     cited = set(re.findall(r"`(test_\w+)`", (ROOT / path).read_text("utf-8")))
     files = [*ROOT.glob("tests/**/*.py"), *ROOT.glob("src/glimr_session/testing/*.py")]
     tests = {
@@ -102,12 +101,13 @@ def test_every_test_that_is_cited_exists(path: str) -> None:
     assert cited - tests == set()
 
 
-@pytest.mark.parametrize(
-    "path",
-    ["README.md", "CONTRIBUTING.md", "SECURITY.md", "docs/guide.md", "docs/guarantees.md"],
-)
+PAGES = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "tests/README.md"]
+PAGES += sorted(str(page.relative_to(ROOT)) for page in ROOT.glob("docs/**/*.md"))
+
+
+@pytest.mark.parametrize("path", PAGES)
 def test_links_lead_somewhere(path: str) -> None:
-    """To files that exist, and to headings of the page."""
+    """A link leads to a file that exists, or to a heading of the page."""
     text = (ROOT / path).read_text("utf-8")
     headings = {
         "#" + re.sub(r"[^\w -]", "", line).strip().lower().replace(" ", "-")
@@ -119,3 +119,21 @@ def test_links_lead_somewhere(path: str) -> None:
         elif not target.startswith("https://"):
             file = target.partition("#")[0]
             assert (ROOT / path).parent.joinpath(file).exists(), target
+
+
+def test_every_module_is_in_the_map_of_the_house() -> None:
+    """CONTRIBUTING.md has a row for each module, and names no module that is gone."""
+    table = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    table = table.partition("## The house")[2].partition("A verb is written")[0]
+    named = set(re.findall(r"`(\w+\.py)`", table))
+    modules = {file.name for file in (ROOT / "src").rglob("*.py")}
+    assert modules == named
+
+
+def test_every_page_of_decisions_is_found_from_another_page() -> None:
+    """A decision that nothing links to would not be read."""
+    pages = {page: page.read_text("utf-8") for page in ROOT.glob("docs/decisions/*.md")}
+    texts = [*pages.values(), *((ROOT / path).read_text("utf-8") for path in PAGES[:5])]
+    texts += [(ROOT / "docs/benchmarks.md").read_text("utf-8")]
+    for page in pages:
+        assert any(page.name in text for text in texts if text is not pages[page]), page

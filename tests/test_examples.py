@@ -16,8 +16,8 @@ from urllib.parse import urlencode, urlsplit
 
 import pytest
 
-from .browser import EXAMPLES, SITE, copy_of_site, environment, program, serving
-from .wsgi_client import Cookies
+from tests.support.browser import EXAMPLES, SITE, copy_of_site, environment, program, serving
+from tests.support.wsgi_client import Cookies
 
 KEY = "only the tests know this key of theirs"
 ADA = {"name": "Ada Lovelace", "email": "ada@example.org", "password": "correct horse battery"}
@@ -172,7 +172,7 @@ def test_the_welcome_is_shown_exactly_once(visitor: Visitor) -> None:
 
 
 def test_files_beside_the_page_eat_no_flash(visitor: Visitor) -> None:
-    """Style, icon and what does not exist touch no session, so the message waits for a page."""
+    """A file beside the page uses no session, so the message waits for a page."""
     visitor.sign_up()
     for path, status in (("/style.css", 200), ("/icon.svg", 200), ("/favicon.ico", 404)):
         answer = visitor.get(path)
@@ -182,7 +182,7 @@ def test_files_beside_the_page_eat_no_flash(visitor: Visitor) -> None:
 
 
 def test_a_cookie_from_before_the_sign_up_is_nobody(url: str, visitor: Visitor) -> None:
-    """Who has planted it is not signed in, and knows no token (session fixation)."""
+    """A planted cookie is not signed in, and its planter knows no token (session fixation)."""
     attacker = Visitor(url)
     planted = attacker.get("/signup").page.inputs["csrf_token"]["value"]
     visitor.cookies = Cookies(attacker.cookies.header())
@@ -193,7 +193,7 @@ def test_a_cookie_from_before_the_sign_up_is_nobody(url: str, visitor: Visitor) 
 
 
 def test_a_logout_ends_the_session(store: str, url: str, visitor: Visitor) -> None:
-    """After it the old cookie finds no session, and its id is not taken up again.
+    """The old cookie finds no session after a logout, and its id is not taken up again.
 
     On the cookie store a copied cookie lives on: its documented limit.
     """
@@ -215,7 +215,7 @@ def test_a_logout_ends_the_session(store: str, url: str, visitor: Visitor) -> No
 
 
 def test_a_form_of_another_site_is_refused(url: str, visitor: Visitor) -> None:
-    """Without the session's own token nothing is done, whether it is missing or another's."""
+    """The site does nothing without the session's own token."""
     other = Visitor(url).get("/signup").page.inputs["csrf_token"]["value"]
     assert visitor.post("/signup", ADA | {"csrf_token": ""}).status == 403
     visitor.sign_up()
@@ -237,14 +237,14 @@ def test_what_was_typed_is_text(visitor: Visitor) -> None:
 
 
 def test_the_largest_form_fits_into_a_cookie(visitor: Visitor) -> None:
-    """What the site takes it can keep on every store, and it takes no more."""
+    """The site can keep the largest form it takes on every store."""
     assert visitor.sign_up(name="N" * 800).status == 303
     assert visitor.get("/").message == f"Welcome, {'N' * 800}!"
     assert visitor.post("/logout", {"csrf_token": "N" * 1000}).status == 413
 
 
 def test_head_is_get_without_the_body(visitor: Visitor) -> None:
-    """HEAD gives the length of the page and nothing of it."""
+    """HEAD returns the length of the page and nothing of it."""
     page = visitor.get("/")
     head = visitor.get("/", "HEAD")
     assert (head.status, head.body) == (200, "")
@@ -252,7 +252,7 @@ def test_head_is_get_without_the_body(visitor: Visitor) -> None:
 
 
 def test_no_cache_and_no_other_site_gets_at_a_page(visitor: Visitor) -> None:
-    """Pages are not stored, so the Back button shows nothing after a logout, nor framed."""
+    """A page may be neither stored nor framed."""
     headers = visitor.get("/").headers
     assert headers["Cache-Control"] == "no-store"
     assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
@@ -279,7 +279,7 @@ def test_a_store_that_is_down_is_a_503(tmp_path: Path) -> None:
 
 
 def test_the_first_start_makes_a_key_for_its_owner_alone(tmp_path: Path) -> None:
-    """All that the site writes is below var, and the key there signs after a restart too."""
+    """The site writes below var alone, and its key there signs after a restart too."""
     site = copy_of_site(tmp_path)
     var = tmp_path / "var"
     with serving(site) as url:
@@ -299,7 +299,7 @@ def test_the_first_start_makes_a_key_for_its_owner_alone(tmp_path: Path) -> None
 
 
 def test_one_word_moves_the_session_into_the_cookie(tmp_path: Path) -> None:
-    """With store = "cookie" in session.toml the story is the same, and nothing is on disk."""
+    """A site with store = "cookie" does the same, and has nothing on disk."""
     with serving(copy_of_site(tmp_path, "cookie")) as url:
         visitor = Visitor(url)
         visitor.sign_up()
@@ -309,7 +309,7 @@ def test_one_word_moves_the_session_into_the_cookie(tmp_path: Path) -> None:
 
 
 def start_in_vain(script: Path = SITE, **settings: str) -> str:
-    """Start the site where it cannot, and give the one line it says."""
+    """Start the site where it cannot start, and return the one line it says."""
     done = subprocess.run(
         [sys.executable, script],
         env=environment(**{"GLIMR_SESSION_STORE": "cookie", **settings}),
@@ -347,7 +347,7 @@ def test_a_wrong_word_in_the_settings_is_said_in_one_line(tmp_path: Path) -> Non
 
 
 def test_ctrl_c_ends_the_site_cleanly() -> None:
-    """No traceback, and the exit status of a program that has done its work."""
+    """Ctrl-C ends the site with status 0 and no traceback."""
     with subprocess.Popen(
         [sys.executable, SITE],
         env=environment(PORT="0", GLIMR_SESSION_STORE="cookie", GLIMR_SESSION_SECRET_KEYS=KEY),
@@ -379,7 +379,7 @@ def test_make_demo_serves_this_site_on_the_port_asked_for() -> None:
 
 
 def printed_by(example: str) -> list[str]:
-    """Run an example as a script, and give the lines it prints."""
+    """Run an example as a script, and return the lines it prints."""
     done = subprocess.run(
         [sys.executable, "-W", "error", EXAMPLES / example],
         env=environment(),
@@ -392,7 +392,7 @@ def printed_by(example: str) -> list[str]:
 
 
 def test_actor_style() -> None:
-    """Asks see what was told, threads add up, and after the response there is no session."""
+    """The example prints what its session does, and that it ends with the response."""
     first, second = (
         [
             "In the basket: ['tea']",
@@ -411,7 +411,7 @@ def test_actor_style() -> None:
 
 
 def test_own_store() -> None:
-    """The store of one's own keeps a session, ends it in time, and collects it."""
+    """The example's store keeps a session, ends it in time, and collects it."""
     assert printed_by("own_store.py") == [
         "Visit 1",
         "Visit 2",

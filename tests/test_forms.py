@@ -1,4 +1,4 @@
-"""A form comes back as it was sent: what is shown beside a field, and what never is."""
+"""Forms that fail: what is shown beside their fields again, and what never is."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ from glimr_session import (
     flash_errors,
     flash_old,
 )
-
-from .wsgi_client import Browser
+from tests.support.wsgi_client import Browser
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -36,12 +35,12 @@ def session() -> Iterator[Session]:
 
 
 def left(session: Session) -> dict[str, Json]:
-    """What the next request will be shown."""
+    """Return what the next request will be shown."""
     return dict(session.state().flash)
 
 
 class Lazy:
-    """A translation that is looked up late, as Flask-Babel's and Django's: like a str."""
+    """A translation that is looked up late, like Flask-Babel's and Django's: like a str."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -60,11 +59,11 @@ class Lazy:
 
 
 class ErrorList(UserList[object]):
-    """A list of errors, as Django's."""
+    """A list of errors, like Django's."""
 
 
 class GetAll(dict[str, str]):
-    """A multidict as WebOb and Bottle have it: ``getall``, and the last value as item."""
+    """A multidict like WebOb's and Bottle's: ``getall``, and the last value as item."""
 
     def __init__(self, *pairs: tuple[str, str]) -> None:
         super().__init__(pairs)
@@ -96,41 +95,41 @@ class GetAll(dict[str, str]):
     ids=lambda messages: f"{type(messages).__name__} {messages}",
 )
 def test_the_first_message_of_a_field_is_kept_as_text(session: Session, messages: object) -> None:
-    """A message or a list of them, whatever class they are of: the first, as a str."""
+    """flash_errors() keeps the first message of a field as a str."""
     flash_errors(session, {"email": messages})
     assert left(session) == {"errors.email": "is missing"}
     assert type(left(session)["errors.email"]) is str
 
 
 def test_an_iterator_of_messages_gives_its_first(session: Session) -> None:
-    """Errors that are made one by one are a list too."""
+    """flash_errors() keeps the first message of an iterator."""
     flash_errors(session, {"email": (text for text in ("is missing", "is too short"))})
     assert left(session) == {"errors.email": "is missing"}
 
 
 @pytest.mark.parametrize("messages", [[], (), None, ErrorList(), [None]], ids=repr)
 def test_a_field_without_a_message_has_no_error(session: Session, messages: object) -> None:
-    """An empty list, or None, is how a library says that the field is right."""
+    """flash_errors() keeps nothing for an empty list or None."""
     flash_errors(session, {"email": messages, "name": "is missing"})
     assert left(session) == {"errors.name": "is missing"}
 
 
 def test_errors_of_the_whole_form_are_left_out(session: Session) -> None:
-    """WTForms files them under None, and there is no field to show them beside."""
+    """flash_errors() leaves out the errors of the whole form."""
     errors: Mapping[str | None, object] = {None: ["do not match"], "email": ["is missing"]}
     flash_errors(session, errors)
     assert left(session) == {"errors.email": "is missing"}
 
 
 def test_every_field_is_kept_whatever_it_is_called(session: Session) -> None:
-    """A password's error is shown like any other; only what was typed is not."""
+    """flash_errors() keeps the error of every field, a password's too."""
     errors = {"user.name": "is missing", "password": "is too short", "e-mail ü": "is wrong"}
     flash_errors(session, errors)
     assert left(session) == {f"errors.{field}": text for field, text in errors.items()}
 
 
 def test_no_errors_change_nothing(session: Session) -> None:
-    """A form that is right leaves the session as it is."""
+    """flash_errors() without errors changes nothing."""
     flash_errors(session, {})
     flash_errors(session, {"email": []})
     assert not session.state().dirty
@@ -151,13 +150,13 @@ def test_no_errors_change_nothing(session: Session) -> None:
     ids=lambda form: type(form).__name__,
 )
 def test_what_was_typed_is_kept(session: Session, form: Mapping[str, Any]) -> None:
-    """One value as text and several as a list, from a dict or from any multidict."""
+    """flash_old() keeps one value as a str and several as a list."""
     flash_old(session, form)
     assert left(session) == {"old.name": "Ann", "old.colours": ["red", "blue"]}
 
 
 def test_an_empty_text_is_kept(session: Session) -> None:
-    """That a field was left empty is what was typed, too."""
+    """flash_old() keeps empty text."""
     flash_old(session, {"name": "", "nickname": [""], "colours": ["", "red"]})
     assert left(session) == {"old.name": "", "old.nickname": "", "old.colours": ["", "red"]}
 
@@ -168,7 +167,7 @@ def test_an_empty_text_is_kept(session: Session) -> None:
 def test_secrets_are_never_kept(
     session: Session, name: str, write: Callable[[str], str], word: str
 ) -> None:
-    """Not in any case, wherever in the field's name the word stands, however often sent."""
+    """flash_old() keeps no field whose name holds password, secret or token."""
     field = write(name.format(word))
     flash_old(session, {field: "what nobody may see", "name": "Ann"})
     flash_old(session, MultiDict([(field, "what nobody"), (field, "may see")]))
@@ -177,21 +176,21 @@ def test_secrets_are_never_kept(
 
 @pytest.mark.parametrize("except_", [["iban", "pin"], ("iban", "pin"), {"iban", "pin"}], ids=type)
 def test_excepted_fields_are_not_kept(session: Session, except_: Any) -> None:
-    """By their exact names; what only looks like one is kept."""
+    """flash_old() leaves out the excepted fields by their exact names."""
     form = {"iban": "DE02", "pin": "1234", "pinboard": "notes", "name": "Ann"}
     flash_old(session, form, except_=except_)
     assert left(session) == {"old.pinboard": "notes", "old.name": "Ann"}
 
 
 def test_one_name_as_except_is_refused(session: Session) -> None:
-    """In the str "shipping" there is "pin", so it would do something else than it says."""
+    """flash_old() raises TypeError for a str as except_."""
     with pytest.raises(TypeError, match=r"except_=\['shipping'\]"):
         flash_old(session, {"pin": "1234"}, except_="shipping")
     assert left(session) == {}
 
 
 def test_what_is_no_text_is_left_out(session: Session) -> None:
-    """Uploads, numbers and None were not typed; texts beside them are kept."""
+    """flash_old() leaves out uploads, numbers and None, and keeps text beside them."""
     upload = FileStorage(io.BytesIO(b"bytes"), "photo.png")
     form = MultiDict[str, Any](
         [("photo", upload), ("name", "Ann"), ("mixed", upload), ("mixed", "text"), ("age", 5)]
@@ -202,14 +201,14 @@ def test_what_is_no_text_is_left_out(session: Session) -> None:
 
 
 def test_texts_of_other_classes_are_kept_as_plain_text(session: Session) -> None:
-    """A subclass of str would not come back from a store as itself."""
+    """flash_old() keeps subclasses of str as plain str."""
     flash_old(session, {"name": Markup("<b>Ann</b>"), "colours": [Markup("red"), "blue"]})
     assert left(session) == {"old.name": "<b>Ann</b>", "old.colours": ["red", "blue"]}
     assert type(left(session)["old.name"]) is str
 
 
 def test_an_empty_handle_takes_it_all_and_keeps_nothing() -> None:
-    """At boot time there is no form, and no failure either."""
+    """The empty session takes errors and old values and keeps nothing."""
     handle = empty()
     flash_errors(handle, {"email": "is missing"})
     flash_old(handle, {"email": "x"})
@@ -232,7 +231,7 @@ def seen(session: Session) -> list[Json]:
 
 
 def test_the_next_request_and_only_that_is_shown_the_form_again() -> None:
-    """Not the request that flashes, once in the next that looks, and not in the one after."""
+    """The next request that uses its session shows the form again, and no other does."""
     shown: list[list[Json]] = []
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:

@@ -1,84 +1,31 @@
-"""CallingThreadActor: what Pykka promises of its actors, and what having no thread adds."""
+"""CallingThreadActor keeps what Pykka promises of its actors.
+
+Pykka's own tests are run on it too, by ``test_pykka_suite.py``.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import copy
-import gc
-import logging
 import sys
 import threading
 import time
 import uuid
-import weakref
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, NoReturn, TypeAlias
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import pykka
 import pytest
 from pykka import ActorDeadError, ActorRegistry
 
 from glimr_session.mailbox import CallingThreadActor
-
-Runtime: TypeAlias = type[pykka.Actor]
+from tests.support.recorder import Log, Runtime, fail, recorder
 
 
 @pytest.fixture(params=[pykka.ThreadingActor, CallingThreadActor], ids=lambda kind: kind.__name__)
 def runtime(request: pytest.FixtureRequest) -> Runtime:
-    """Each kind of actor: what is asked of one is asked of the other."""
+    """Both kinds of actors, which have to pass the same tests."""
     kind: Runtime = request.param
     return kind
-
-
-class Log:
-    """What an actor has done, to be read by a test."""
-
-    def __init__(self) -> None:
-        self.events: list[Any] = []
-        self.failed = threading.Event()
-
-
-def recorder(runtime: Runtime) -> type[pykka.Actor]:
-    """Make an actor that notes everything that happens to it, and does as it is told."""
-
-    class Recorder(runtime):  # type: ignore[misc, valid-type]
-        greeting = "hello"
-
-        def __init__(self, log: Log, **fails: Exception) -> None:
-            super().__init__()
-            self.log = log
-            self.fails = fails
-
-        def on_start(self) -> None:
-            self.log.events.append("started")
-            self._fail("on_start")
-
-        def on_stop(self) -> None:
-            self.log.events.append("stopped")
-            self._fail("on_stop")
-
-        def on_failure(self, exception_type: Any, exception_value: Any, traceback: Any) -> None:
-            self.log.events.append(("failed", exception_type, exception_value))
-            self.log.failed.set()
-            self._fail("on_failure")
-
-        def _fail(self, where: str) -> None:
-            if where in self.fails:
-                raise self.fails[where]
-
-        def on_receive(self, message: Any) -> Any:
-            if callable(message):
-                return message(self)
-            self.log.events.append(message)
-            return f"got {message}"
-
-        def method(self, number: int, *, factor: int = 1) -> int:
-            return number * factor
-
-        def trouble(self) -> NoReturn:
-            raise ValueError("trouble")
-
-    return Recorder
 
 
 @pytest.fixture
@@ -94,10 +41,6 @@ def ref(runtime: Runtime, log: Log) -> Iterator[pykka.ActorRef[Any]]:
     ref.stop(timeout=5)
 
 
-def fail(_: Any) -> NoReturn:
-    raise ZeroDivisionError("as the test wants")
-
-
 # What Pykka documents, of both kinds.
 
 
@@ -110,7 +53,7 @@ def test_messages_are_handled_in_the_order_they_were_sent(ref: Any, log: Log) ->
 
 
 def test_ask_raises_in_the_caller_and_the_actor_goes_on(ref: Any) -> None:
-    """A failed question is the asker's trouble, not the actor's."""
+    """A failed ask raises in the caller and leaves the actor running."""
     with pytest.raises(ZeroDivisionError):
         ref.ask(fail, timeout=5)
     assert ref.is_alive()
@@ -126,7 +69,7 @@ def test_ask_without_blocking_gives_a_future(ref: Any) -> None:
 
 
 def test_a_future_carries_the_exception(ref: Any) -> None:
-    """What the handler raised is raised by get(), each time."""
+    """A future raises what the handler raised, each time it is asked."""
     future = ref.ask(fail, block=False)
     for _ in range(2):
         with pytest.raises(ZeroDivisionError):
@@ -145,7 +88,7 @@ def test_a_future_can_be_awaited(ref: Any) -> None:
 def test_a_failed_tell_stops_the_actor(
     ref: Any, log: Log, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is logged, on_failure is told of it, on_stop is not called."""
+    """A failed tell is logged and calls on_failure, and not on_stop."""
     ref.tell(fail)
     assert log.failed.wait(5)
     assert ref.actor_stopped.wait(5)
@@ -157,7 +100,7 @@ def test_a_failed_tell_stops_the_actor(
 def test_a_failing_on_failure_is_logged(
     runtime: Runtime, log: Log, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Both the failure and the failure to handle it are logged."""
+    """The log has the failure and the failure to handle it."""
     ref = recorder(runtime).start(log, on_failure=KeyError("worse"))
     ref.tell(fail)
     assert log.failed.wait(5)
@@ -171,7 +114,7 @@ def test_a_failing_on_failure_is_logged(
 def test_an_actor_whose_on_start_fails_is_dead(
     runtime: Runtime, log: Log, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """start() gives a ref all the same, and the failure is logged."""
+    """start() returns a ref of a dead actor, and the failure is logged."""
     ref = recorder(runtime).start(log, on_start=OSError("no disk"))
     assert ref.actor_stopped.wait(5)
     with pytest.raises(ActorDeadError):
@@ -190,7 +133,7 @@ def test_an_actor_whose_on_stop_fails_is_stopped(
 
 
 def test_stop_tells_whether_the_actor_was_alive(ref: Any, log: Log) -> None:
-    """True the first time, False from then on; on_stop runs once."""
+    """stop() returns True the first time and False from then on, and on_stop runs once."""
     assert ref.stop(timeout=5) is True
     assert ref.stop(timeout=5) is False
     assert ref.stop(block=False).get(timeout=5) is False
@@ -204,7 +147,7 @@ def test_stop_without_blocking_gives_a_future(ref: Any) -> None:
 
 
 def test_a_dead_actor_refuses_messages(ref: Any) -> None:
-    """tell and ask raise ActorDeadError, a future carries it."""
+    """tell and ask raise ActorDeadError, and a future carries it."""
     ref.stop(timeout=5)
     with pytest.raises(ActorDeadError):
         ref.tell("anybody?")
@@ -217,7 +160,7 @@ def test_a_dead_actor_refuses_messages(ref: Any) -> None:
 
 
 def test_what_waits_behind_a_stop_is_refused(ref: Any, log: Log) -> None:
-    """Messages before a stop are handled; of those after it asks fail, stops succeed."""
+    """An actor handles the messages before a stop and refuses those after it, but for stops."""
 
     def script(actor: Any) -> tuple[Any, ...]:
         before = actor.actor_ref.ask("before", block=False)
@@ -256,7 +199,7 @@ def test_an_actor_can_ask_another(runtime: Runtime, ref: Any) -> None:
 
 
 def test_the_registry_knows_running_actors(ref: Any) -> None:
-    """Found by URN, class and class name; gone after a stop."""
+    """The registry finds a running actor by URN, class and class name, and no stopped one."""
     assert ActorRegistry.get_by_urn(ref.actor_urn) == ref
     assert ActorRegistry.get_by_class(ref.actor_class) == [ref]
     assert ActorRegistry.get_by_class_name("Recorder") == [ref]
@@ -329,7 +272,7 @@ def test_the_urn_is_a_random_uuid(ref: Any, runtime: Runtime) -> None:
 
 
 def test_actor_stopped_can_be_waited_for(ref: Any) -> None:
-    """The event times out while the actor lives, and wakes who waits when it stops."""
+    """The event times out while the actor lives, and is set when it stops."""
     assert ref.actor_stopped.wait(0.01) is False
     woken = threading.Event()
 
@@ -342,13 +285,21 @@ def test_actor_stopped_can_be_waited_for(ref: Any) -> None:
     ref.stop(timeout=5)
     assert woken.wait(5)
     waiting.join()
-    ref.actor_stopped.clear()
-    assert not ref.actor_stopped.is_set()
-    ref.actor_stopped.set()
+    assert ref.actor_stopped.is_set()
+
+
+def test_actor_stopped_is_an_event(ref: Any) -> None:
+    """It has the methods of a threading.Event, and it is the same one each time."""
+    stopped = ref.actor_stopped
+    assert type(stopped) is threading.Event
+    assert ref.actor_stopped is stopped
+    stopped.set()
+    stopped.clear()
+    assert not stopped.is_set()
 
 
 def test_many_threads_at_once(runtime: Runtime) -> None:
-    """Order per sender, one handler at a time, no message lost: whoever does the work."""
+    """Each sender's messages are handled in order, one at a time, and none is lost."""
     senders, messages = 16, 300
     interval = sys.getswitchinterval()
     ref = Counting.of(runtime).start()
@@ -421,283 +372,3 @@ class Counting:
                 return message.number
 
         return Counter
-
-
-# What having no thread adds.
-
-
-@pytest.fixture
-def calling(log: Log) -> Iterator[pykka.ActorRef[Any]]:
-    """A running CallingThreadActor."""
-    ref = recorder(CallingThreadActor).start(log)
-    yield ref
-    ref.stop(timeout=5)
-
-
-class Held:
-    """A thread that is inside a message of an actor until it is let go."""
-
-    def __init__(self, ref: Any, then: Callable[[], object] = lambda: None) -> None:
-        self._inside = threading.Event()
-        self._go = threading.Event()
-        self.raised: BaseException | None = None
-
-        def hold(_: Any) -> None:
-            self._inside.set()
-            assert self._go.wait(10)
-            then()
-
-        def run() -> None:
-            try:
-                ref.tell(hold)
-            except BaseException as raised:  # noqa: BLE001  # the test looks at it
-                self.raised = raised
-
-        self.thread = threading.Thread(target=run)
-        self.thread.start()
-        assert self._inside.wait(5)
-
-    def let_go(self) -> None:
-        self._go.set()
-        self.thread.join(5)
-        assert not self.thread.is_alive()
-
-
-def test_it_owns_no_thread(calling: Any) -> None:
-    """Any number of running actors adds no thread."""
-    before = threading.active_count()
-    refs = [recorder(CallingThreadActor).start(Log()) for _ in range(100)]
-    assert [ref.ask(1) for ref in refs] == ["got 1"] * 100
-    assert threading.active_count() == before
-    for ref in refs:
-        ref.stop()
-
-
-def test_an_idle_mailbox_is_handled_by_the_sender(calling: Any) -> None:
-    """tell and ask run the handler then and there."""
-    seen: list[int] = []
-    calling.tell(lambda _: seen.append(threading.get_ident()))
-    assert seen == [threading.get_ident()]
-    assert calling.ask(lambda _: threading.get_ident()) == threading.get_ident()
-
-
-def test_a_busy_mailbox_is_handled_by_whoever_is_inside(calling: Any) -> None:
-    """tell comes back at once, and the thread inside takes the message too."""
-    seen: list[int] = []
-    held = Held(calling)
-    calling.tell(lambda _: seen.append(threading.get_ident()))
-    assert seen == []
-    held.let_go()
-    assert seen == [held.thread.ident]
-
-
-def test_ask_times_out_while_another_thread_is_inside(calling: Any, log: Log) -> None:
-    """The timeout bounds the wait for the other thread; the message is handled anyway."""
-    held = Held(calling)
-    with pytest.raises(pykka.Timeout):
-        calling.ask("too slow", timeout=0.01)
-    held.let_go()
-    assert log.events == ["started", "too slow"]
-
-
-@pytest.mark.parametrize("block", [True, False])
-def test_an_actor_that_asks_itself_is_told_so(calling: Any, block: bool) -> None:
-    """It would wait for ever: a RuntimeError at once, and the actor goes on."""
-
-    def script(actor: Any) -> Any:
-        return actor.actor_ref.ask("me") if block else actor.actor_ref.ask("me", block=False)
-
-    if block:
-        with pytest.raises(RuntimeError, match="would wait for itself"):
-            calling.ask(script)
-    else:
-        assert calling.ask(script).get(timeout=5) == "got me"
-    assert calling.ask("still there") == "got still there"
-
-
-def test_actors_that_ask_each_other_in_a_circle_are_told_so(calling: Any) -> None:
-    """The circle is found across actors, for the thread is the same."""
-    other = recorder(CallingThreadActor).start(Log())
-    with pytest.raises(RuntimeError, match="would wait for itself"):
-        calling.ask(lambda _: other.ask(lambda _: calling.ask("me")))
-    other.stop()
-
-
-def test_who_was_inside_before_is_not_taken_for_who_is_inside_now(calling: Any) -> None:
-    """Another thread may have taken the turn and not yet said that it has."""
-    calling.ask("once")
-    turn = calling.actor_inbox._turn
-    assert turn.acquire(blocking=False)
-    with pytest.raises(pykka.Timeout):
-        calling.ask("twice", timeout=0.01)
-    turn.release()
-    assert calling.ask("thrice") == "got thrice"
-
-
-@pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit, GeneratorExit])
-def test_an_interruption_stops_this_actor_and_goes_on_in_the_caller(
-    calling: Any, log: Log, interruption: type[BaseException]
-) -> None:
-    """Other actors live on, unlike with Pykka's threads."""
-    other = recorder(CallingThreadActor).start(Log())
-
-    def interrupt(_: Any) -> NoReturn:
-        raise interruption
-
-    with pytest.raises(interruption):
-        calling.ask(interrupt)
-    assert not calling.is_alive()
-    assert log.events == ["started", "stopped"]
-    assert other.ask("fine?") == "got fine?"
-    with pytest.raises(interruption):
-        other.tell(interrupt)
-    assert not other.is_alive()
-
-
-def test_an_interrupted_on_stop_runs_once() -> None:
-    """The interruption goes on in the caller, and the actor is gone."""
-    stops: list[int] = []
-
-    class Interrupted(CallingThreadActor):
-        def on_stop(self) -> None:
-            stops.append(1)
-            raise KeyboardInterrupt
-
-    ref = Interrupted.start()
-    with pytest.raises(KeyboardInterrupt):
-        ref.stop()
-    assert stops == [1]
-    assert not ref.is_alive()
-
-
-def test_an_interruption_leaves_nobody_waiting(calling: Any) -> None:
-    """Asks that wait behind it, or are interrupted themselves, get ActorDeadError."""
-
-    def interrupt(_: Any = None) -> NoReturn:
-        raise KeyboardInterrupt
-
-    held = Held(calling)
-    interrupted = calling.ask(interrupt, block=False)
-    behind = calling.ask("behind", block=False)
-    held.let_go()
-    for future in (interrupted, behind):
-        with pytest.raises(ActorDeadError):
-            future.get(timeout=5)
-    assert isinstance(held.raised, KeyboardInterrupt)
-
-
-def test_death_while_messages_wait(calling: Any, log: Log) -> None:
-    """When the message inside fails, those behind it are refused and none is handled."""
-    held = Held(calling, then=lambda: fail(None))
-    behind = [calling.ask(number, block=False) for number in range(3)]
-    calling.tell("told")
-    stop = calling.stop(block=False)
-    held.let_go()
-    for future in behind:
-        with pytest.raises(ActorDeadError):
-            future.get(timeout=5)
-    assert stop.get(timeout=5) is True
-    assert log.events[0] == "started"
-    assert [event[0] for event in log.events[1:]] == ["failed"]
-
-
-def test_a_message_that_arrives_while_the_actor_dies_is_refused(calling: Any) -> None:
-    """What passes the check for life a moment too early does not hang its sender."""
-    future = pykka.ThreadingFuture[Any]()
-    inbox = calling.actor_inbox
-    calling.stop()
-    envelope = type("Envelope", (), {"message": "late", "reply_to": future})()
-    inbox.put(envelope)
-    with pytest.raises(ActorDeadError):
-        future.get(timeout=5)
-    assert inbox.empty()
-    with pytest.raises(IndexError):
-        inbox.get()
-
-
-def test_messages_sent_before_on_start_is_done_wait_for_it() -> None:
-    """Found through the registry, it is already a mailbox, but handles nothing yet."""
-    log = Log()
-
-    class Slow(CallingThreadActor):
-        def on_start(self) -> None:
-            (found,) = ActorRegistry.get_by_class(Slow)
-            found.tell("early")
-            log.events.append("started")
-
-        def on_receive(self, message: Any) -> None:
-            log.events.append(message)
-
-    ref = Slow.start()
-    assert log.events == ["started", "early"]
-    ref.stop()
-
-
-def test_an_interrupted_on_start_goes_on_in_start() -> None:
-    """start() raises it, and no actor is left."""
-
-    class Interrupted(CallingThreadActor):
-        def on_start(self) -> None:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        Interrupted.start()
-    assert ActorRegistry.get_all() == []
-
-
-def test_a_stopped_actor_is_freed_without_the_collector() -> None:
-    """The cycle of actor and mailbox ends with the actor: nothing waits for gc."""
-    gc.disable()
-    try:
-        ref = recorder(CallingThreadActor).start(Log())
-        actor = weakref.ref(ref._actor_weakref())
-        ref.ask("something")
-        ref.stop()
-        assert actor() is None
-    finally:
-        gc.enable()
-
-
-def test_no_wake_up_is_lost() -> None:
-    """Two threads that tell one message each, again and again, never leave one lying."""
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        for _ in range(300):
-            log = Log()
-            ref = recorder(CallingThreadActor).start(log)
-            start = threading.Barrier(2)
-
-            def tell(ref: Any = ref, start: threading.Barrier = start) -> None:
-                start.wait()
-                ref.tell("x")
-
-            threads = [threading.Thread(target=tell) for _ in range(2)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-            assert log.events == ["started", "x", "x"]
-            ref.stop()
-    finally:
-        sys.setswitchinterval(interval)
-
-
-def test_what_an_ask_raised_is_logged_as_pykka_does(
-    calling: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    """At INFO, with the traceback: whether the mailbox was idle or not."""
-    caplog.set_level(logging.INFO, "pykka")
-    with pytest.raises(ZeroDivisionError):
-        calling.ask(fail)
-    with pytest.raises(ZeroDivisionError):
-        calling.ask(fail, block=False).get()
-    logged = [one for one in caplog.records if "Exception returned from" in one.getMessage()]
-    assert len(logged) == 2
-    assert all(one.exc_info for one in logged)
-
-
-def test_a_copy_of_an_address_is_the_address(calling: Any) -> None:
-    """It dies with its actor, and its messages wait in the one queue."""
-    for same in (copy.copy(calling), copy.deepcopy(calling)):
-        assert same is calling

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import math
 import threading
-import weakref
 from collections.abc import Iterator
 from datetime import date
 from enum import IntEnum, StrEnum
@@ -15,21 +13,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from pykka import ActorRegistry
 
 from glimr_session import (
+    CookieStore,
     Json,
     Session,
     SessionClosed,
+    StoredSession,
     decode_payload,
     empty,
     encode_payload,
     generate_id,
-    messages,
 )
-from glimr_session.state import SessionState
-
-from .strategies import contents, keys, numbers, values
+from glimr_session._session.actor import SessionActor
+from glimr_session._session.state import SessionState
+from glimr_session.session import CLOSED, SessionRef
+from glimr_session.testing import Visitor
+from tests.support.actors import living_session_actors
+from tests.support.strategies import contents, keys, numbers, values
 
 ID = "0" * 64
 
@@ -198,7 +199,7 @@ def test_what_is_put_is_what_json_gives_back(content: dict[str, Json]) -> None:
 
 
 def test_values_are_copied_in_and_out(session: Session) -> None:
-    """Changing what was put, or what was got, changes nothing in the session."""
+    """A change of what was put or read changes nothing in the session."""
     mine: dict[str, Json] = {"inner": [1]}
     session.put("mine", mine)
     mine["inner"] = "changed"
@@ -218,7 +219,7 @@ def test_values_are_copied_in_and_out(session: Session) -> None:
 
 def test_tuples_become_lists_at_once(session: Session) -> None:
     """The request that put a tuple reads what the next one will read."""
-    session.put("pair", (1, (2, 3)))  # type: ignore[arg-type]  # that is the point
+    session.put("pair", (1, (2, 3)))
     assert session.get("pair") == [1, [2, 3]]
 
 
@@ -255,7 +256,7 @@ class Level(IntEnum):
 def test_what_json_would_not_give_back_is_refused_at_once(
     session: Session, write: str, value: Any, error: type[Exception]
 ) -> None:
-    """In the caller, naming the key, and nothing has changed."""
+    """A write of such a value raises an error that names the key, and changes nothing."""
     before = session.state()
     with pytest.raises(error, match="'the_key'"):
         getattr(session, write)("the_key", value)
@@ -263,14 +264,14 @@ def test_what_json_would_not_give_back_is_refused_at_once(
 
 
 def test_update_sets_all_or_nothing(session: Session) -> None:
-    """One bad value among several refuses them all."""
+    """An update with one bad value sets nothing."""
     with pytest.raises(TypeError, match="'bad'"):
         session.update({"good": 1}, bad=object())  # type: ignore[arg-type]  # that is the point
     assert session.all() == {"a": 1, "list": [1, [2]]}
 
 
 def test_values_that_hold_themselves_or_are_too_deep_are_refused(session: Session) -> None:
-    """A clear error and no RecursionError; a hundred levels are fine."""
+    """A session takes a hundred levels, and refuses more with a clear error."""
     loop: list[Any] = []
     loop.append(loop)
     with pytest.raises(ValueError, match="'loop' is nested over 100 levels"):
@@ -285,7 +286,7 @@ def test_values_that_hold_themselves_or_are_too_deep_are_refused(session: Sessio
 
 @pytest.mark.parametrize("key", [1, None, b"a", ("a",)])
 def test_keys_are_text(session: Session, key: Any) -> None:
-    """Writes refuse other keys; asking for one finds nothing."""
+    """A write refuses a key that is no str, and ``in`` does not find it."""
     for write in ("put", "flash", "now", "setdefault"):
         with pytest.raises(TypeError, match="keys are str"):
             getattr(session, write)(key, 1)
@@ -299,7 +300,7 @@ def test_keys_are_text(session: Session, key: Any) -> None:
 
 @pytest.mark.parametrize("by", [math.nan, math.inf, "1", None, True])
 def test_increment_adds_numbers(session: Session, by: Any) -> None:
-    """Anything else is refused in the caller."""
+    """An increment refuses what is no finite number."""
     with pytest.raises(TypeError, match="'a'"):
         session.increment("a", by)
     assert session.get("a") == 1
@@ -309,7 +310,7 @@ def test_increment_adds_numbers(session: Session, by: Any) -> None:
 
 
 def test_an_empty_string_is_there(session: Session) -> None:
-    """has and has_flash tell none from empty; get_flash does not."""
+    """has and has_flash tell a missing value from an empty one, and get_flash does not."""
     session.put("blank", "")
     assert session.has("blank")
     assert session.has_flash("nothing")
@@ -332,7 +333,7 @@ def test_errors_and_old_values_are_flash_with_a_prefix() -> None:
 
 
 def test_generated_ids_are_64_hex_digits_and_differ() -> None:
-    """256 random bits each."""
+    """A thousand ids of 256 random bits are a thousand different ids."""
     ids = {generate_id() for _ in range(1000)}
     assert len(ids) == 1000
     assert all(len(one) == 64 and int(one, 16) >= 0 for one in ids)
@@ -342,7 +343,7 @@ def test_generated_ids_are_64_hex_digits_and_differ() -> None:
 
 
 def test_an_empty_handle_reads_nothing_and_ignores_writes() -> None:
-    """It has every verb, and starts no actor."""
+    """An empty session has every verb, keeps nothing and starts no actor."""
     session = empty()
     session.put("a", 1)
     session["b"] = 2
@@ -377,8 +378,8 @@ def test_an_empty_handle_reads_nothing_and_ignores_writes() -> None:
             missing()
     with pytest.raises(KeyError):
         del session["a"]
-    assert ActorRegistry.get_all() == []
-    assert not session.is_open
+    assert living_session_actors() == []
+    assert repr(session) == "<Session: empty>"
     with pytest.raises(TypeError):
         session.put("a", object())  # type: ignore[arg-type]  # that is the point
 
@@ -386,67 +387,103 @@ def test_an_empty_handle_reads_nothing_and_ignores_writes() -> None:
 # Opening and closing.
 
 
-class Opener:
-    """Opens a session, slowly if told to, and counts how often it was asked to."""
+class Owner:
+    """A request: it opens its session slowly if told to, and counts how often it was asked to."""
 
     def __init__(self) -> None:
+        self.ref: SessionRef | None = None
+        self.sealed = False
         self.calls = 0
         self.fails: Exception | None = None
         self.inside = threading.Event()
         self.go = threading.Event()
         self.go.set()
 
-    def __call__(self) -> SessionState:
+    def open(self) -> SessionRef:
         self.calls += 1
         self.inside.set()
         assert self.go.wait(5)
         if self.fails is not None:
             raise self.fails
-        return SessionState.new(ID)
+        self.ref = self.ref or SessionActor.start(SessionState.new(ID))
+        return self.ref
+
+    def abandon(self) -> None:
+        ref, self.ref = self.ref, CLOSED
+        if ref is not None:
+            ref.stop()
 
 
 def test_a_session_is_opened_by_its_first_use() -> None:
-    """Making, showing and sealing it are no use."""
-    opener = Opener()
-    session = Session(opener)
-    session.seal()
+    """A session asks its owner to open it once, when it is used; a repr is no use."""
+    owner = Owner()
+    session = Session(owner)
     assert repr(session) == "<Session: not opened>"
-    assert not session.is_open
-    assert opener.calls == 0
+    assert owner.calls == 0
     assert session.get("a") is None
-    assert session.is_open
+    assert repr(session) == "<Session: open>"
     session.put("a", 1)
-    assert opener.calls == 1
+    assert owner.calls == 1
     session.stop()
+
+
+def test_two_handles_of_one_request_are_one_session() -> None:
+    """Two handles of the same owner read and write the same session."""
+    owner = Owner()
+    Session(owner)["a"] = 1
+    assert Session(owner)["a"] == 1
+    assert owner.calls == 1
+    Session(owner).stop()
 
 
 def test_a_session_is_opened_once_by_two_threads_at_the_same_moment() -> None:
-    """The second waits for the first one's answer."""
-    opener = Opener()
-    opener.go.clear()
-    session = Session(opener)
-    first = threading.Thread(target=session.put, args=("a", 1))
-    second = threading.Thread(target=session.put, args=("b", 2))
-    first.start()
-    assert opener.inside.wait(5)
-    second.start()
-    opener.go.set()
-    first.join(5)
-    second.join(5)
-    assert session.all() == {"a": 1, "b": 2}
-    assert opener.calls == 1
-    session.stop()
+    """The second thread waits for what the first one opens, and uses the same session."""
+    store = SlowStore()
+    with Visitor(store) as visitor:
+        begin = visitor.request()
+        begin.session["a"] = 0
+        begin.respond()
+        store.go.clear()
+        session = visitor.request().session
+        first = threading.Thread(target=session.put, args=("a", 1))
+        second = threading.Thread(target=session.put, args=("b", 2))
+        first.start()
+        assert store.inside.wait(5)
+        second.start()
+        second.join(0.05)
+        assert second.is_alive()
+        store.go.set()
+        first.join(5)
+        second.join(5)
+        assert session.all() == {"a": 1, "b": 2}
+        assert store.opens == 1
+
+
+class SlowStore(CookieStore):
+    """A store that waits until it may go on, and counts how often it was read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opens = 0
+        self.inside = threading.Event()
+        self.go = threading.Event()
+
+    def open(self, cookie_value: str) -> StoredSession | None:
+        self.opens += 1
+        self.inside.set()
+        assert self.go.wait(5)
+        return super().open(cookie_value)
 
 
 def test_an_opening_that_failed_is_tried_again() -> None:
-    """An outage is raised, and does not leave the handle broken."""
-    opener = Opener()
-    opener.fails = OSError("down")
-    session = Session(opener)
+    """An outage is raised, and the next use opens the session."""
+    owner = Owner()
+    owner.fails = OSError("down")
+    session = Session(owner)
     with pytest.raises(OSError, match="down"):
         session.get("a")
-    assert not session.is_open
-    opener.fails = None
+    assert repr(session) == "<Session: not opened>"
+    owner.fails = None
     assert session.get("a") is None
     session.stop()
 
@@ -477,39 +514,48 @@ EVERY_USE: dict[str, Any] = {
 @pytest.mark.parametrize("use", EVERY_USE.values(), ids=EVERY_USE)
 @pytest.mark.parametrize("opened", [True, False])
 def test_a_closed_session_refuses_every_use(use: Any, opened: bool) -> None:
-    """Opened before or not; stopping again is fine, and nothing is opened any more."""
-    opener = Opener()
-    session = Session(opener)
+    """A closed session refuses every use, whether it had been opened or not."""
+    owner = Owner()
+    session = Session(owner)
     if opened:
         session.put("a", 1)
     session.stop()
     session.stop()
     with pytest.raises(SessionClosed, match="after its response had left"):
         use(session)
-    assert opener.calls == opened
+    assert owner.calls == opened
     assert repr(session) == "<Session: closed>"
 
 
-def test_a_session_whose_actor_was_stopped_by_others_is_closed(session: Session) -> None:
-    """Pykka's stop_all stops sessions too."""
-    ActorRegistry.stop_all()
+def test_a_session_whose_actor_was_stopped_by_others_is_closed() -> None:
+    """A session refuses every use once anybody has stopped its actor."""
+    owner = Owner()
+    session = Session(owner)
+    session.put("a", 1)
+    owner.open().stop()
     with pytest.raises(SessionClosed):
         session.get("a")
+    with pytest.raises(SessionClosed):
+        session.put("a", 1)
 
 
-def test_a_sealed_session_refuses_regenerate_only(session: Session) -> None:
-    """Once the headers have left, a new id cannot reach the browser."""
-    session.seal()
+def test_a_sealed_session_refuses_regenerate_only() -> None:
+    """A session refuses a new id once the headers have left; all else goes on."""
+    owner = Owner()
+    owner.sealed = True
+    session = Session(owner)
     before = session.id
     with pytest.raises(SessionClosed, match="regenerate"):
         session.regenerate()
     assert session.id == before
     session.put("late", 1)
     session.invalidate()
+    assert session.id != before
+    session.stop()
 
 
 def test_repr_gives_nothing_away(session: Session) -> None:
-    """Neither ids nor keys nor values."""
+    """A repr tells the status and no id, key or value."""
     assert repr(session) == "<Session: open>"
     assert repr(empty()) == "<Session: empty>"
 
@@ -520,7 +566,7 @@ class TestThreads:
     threads: ClassVar[int] = 8
 
     def test_no_increment_is_lost(self) -> None:
-        """Eight threads, one counter."""
+        """The increments of eight threads add up."""
         session = Session.start(ID)
 
         def count() -> None:
@@ -537,7 +583,7 @@ class TestThreads:
         session.stop()
 
     def test_an_item_is_popped_once(self) -> None:
-        """pop, pull and popitem are one step each."""
+        """Eight threads pop each item once."""
         session = Session.start(ID, {str(number): number for number in range(400)})
         popped: list[Any] = []
 
@@ -561,19 +607,3 @@ def raised_or(results: list[Any], function: Any) -> bool:
     except KeyError:
         return False
     return True
-
-
-def test_a_default_that_is_part_of_a_cycle_is_collected() -> None:
-    """Messages hold what is JSON, but for the default, which is the caller's own."""
-
-    class Default:
-        def __init__(self) -> None:
-            self.message: object = None
-
-    for kind in (messages.Get, messages.GetFlash, messages.Pull):
-        default = Default()
-        default.message = kind("key", default)
-        gone = weakref.ref(default)
-        del default
-        gc.collect()
-        assert gone() is None

@@ -1,66 +1,70 @@
-"""Flask's own sessions, in a signed cookie: what most of its applications have.
+"""Flask with its own sessions in a signed cookie, and with Flask-Session's in files.
 
-It signs with HMAC-SHA-1, compresses where that makes it shorter, and its serializer knows
-some types that are not JSON. A cookie has the time it was signed at, and lasts for so long
-since the last change. It is verified and decoded in every request, used or not. A view has
-the session by a proxy that looks for the current request. There is no id, so a login is a
-write like any other.
+Flask signs with HMAC-SHA-1 and compresses where that makes the cookie shorter. The cookie is
+verified and decoded in every request, whether the session is used or not. There is no session
+id, so a login is a write like any other.
 
-Without sessions it is Flask without a secret key, its own way to have none.
+Flask-Session has one pickle for each session, which is read in every request and replaced as a
+whole: of two requests at the same time one loses its changes. As is its default, it writes in
+every request too. The cache has no threshold, or it would throw most of the sessions away. Its
+backend for cachelib is used; the one for the file system is deprecated and does the same.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from collections.abc import MutableMapping
 from datetime import timedelta
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import flask
+import flask_session
+from cachelib import FileSystemCache
 
-from ..asking import Ask, wsgi
-from ..ours import SECRET
-from ..pages import Page
-from ..sample import SAMPLE
-from ..site import BARE_PAGES, LIFETIME, Rival
-
-__all__ = ["application", "ask_bare", "in_cookies", "serve"]
+from ..sites import BARE, LIFETIME, Site
+from ..worker import PATHS, SAMPLE, SECRET, Client, Verbs, respond, wsgi_client
 
 
-@contextmanager
-def in_cookies() -> Iterator[list[Rival]]:
-    """Give Flask's own."""
-    made = application()
-    made.secret_key = SECRET
-    serve(made, BARE_PAGES, flask.session)
-    yield [Rival(name="Flask", ask=wsgi(made), ask_bare=ask_bare(), forgets=False)]
+def cookies() -> Site:
+    """Return the site with Flask's own sessions."""
+    application = _application()
+    application.secret_key = SECRET
+    return Site("Flask", _client(application, flask.session, BARE), _bare_client())
 
 
-def application() -> flask.Flask:
-    """Make an application without pages, and with settings like ours."""
-    made = flask.Flask("benchmarks", static_folder=None)
-    made.config.update(
+def files(directory: Path) -> Site:
+    """Return the site with Flask-Session."""
+    application = _application()
+    application.config.update(
+        SESSION_TYPE="cachelib",
+        SESSION_CACHELIB=FileSystemCache(str(directory / "flask_session"), threshold=0),
+    )
+    flask_session.Session(application)
+    interface: Any = application.session_interface
+    client = _client(application, flask.session, Verbs(interface.regenerate))
+    return Site("Flask-Session (files)", client, _bare_client(), forgets=True)
+
+
+@cache
+def _bare_client() -> Client:
+    return _client(_application(), dict(SAMPLE), BARE)
+
+
+def _application() -> flask.Flask:
+    application = flask.Flask("benchmarks", static_folder=None)
+    application.config.update(
         PERMANENT_SESSION_LIFETIME=timedelta(seconds=LIFETIME),
         SESSION_COOKIE_SECURE=True,
         SESSION_COOKIE_SAMESITE="Lax",
     )
-    return made
+    return application
 
 
-@cache
-def ask_bare() -> Ask:
-    """Ask the site without sessions: its pages get one dict, for all requests."""
-    made = application()
-    serve(made, BARE_PAGES, dict(SAMPLE))
-    return wsgi(made)
+def _client(application: flask.Flask, session: MutableMapping[str, Any], verbs: Verbs) -> Client:
+    """Add all pages, and return a client."""
 
+    def view(path: str) -> str:
+        return respond(path, session, verbs)
 
-def serve(made: flask.Flask, pages: Mapping[str, Page], session: MutableMapping[str, Any]) -> None:
-    """Give an application its pages."""
-
-    def view(page: Page) -> str:
-        return page(session)
-
-    for path, page in pages.items():
-        made.add_url_rule(path, path, view, defaults={"page": page})
+    for path in PATHS:
+        application.add_url_rule(path, path, view, defaults={"path": path})
+    return wsgi_client(application)

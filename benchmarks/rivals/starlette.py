@@ -1,16 +1,15 @@
-"""Starlette's SessionMiddleware: a signed cookie, the only kind of session it has.
+"""Starlette with its SessionMiddleware: a signed cookie, its only kind of session.
 
-It signs JSON in base64 with HMAC-SHA-1. A cookie has the time it was signed at, and lasts
-for so long since the last change. It is verified and decoded in every request, used or
-not. There is no id, so a login is a write like any other.
+It signs JSON in base64 with HMAC-SHA-1. The cookie is verified and decoded in every request,
+used or not. There is no session id, so a login is a write like any other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
-from functools import cache
-from typing import TypeAlias
+from collections.abc import Callable, MutableMapping
+from contextlib import suppress
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -19,53 +18,75 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from ..asking import Ask, asgi
-from ..ours import SECRET
-from ..pages import Page
-from ..sample import SAMPLE
-from ..site import BARE_PAGES, LIFETIME, Rival
+from ..sites import BARE, LIFETIME, Site
+from ..worker import PATHS, SAMPLE, SECRET, Answer, Client, respond
 
-__all__ = ["Endpoint", "ask_bare", "in_cookies", "serve"]
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
 
-Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
+_SCOPE: Final[dict[str, Any]] = {
+    "type": "http",
+    "asgi": {"version": "3.0", "spec_version": "2.4"},
+    "http_version": "1.1",
+    "method": "GET",
+    "scheme": "https",
+    "root_path": "",
+    "query_string": b"",
+    "server": ("example.org", 443),
+    "client": ("127.0.0.1", 50_000),
+}
 
 
-@contextmanager
-def in_cookies() -> Iterator[list[Rival]]:
-    """Give Starlette's own."""
-    middleware = Middleware(
+def cookies() -> Site:
+    """Return the site with Starlette's sessions."""
+    sessions = Middleware(
         SessionMiddleware, secret_key=SECRET, max_age=LIFETIME, https_only=True, same_site="lax"
     )
-
-    def endpoint(path: str, page: Page) -> Endpoint:
-        untouched = path == "/ignore"
-
-        async def answer(request: Request) -> Response:
-            # To look at ``request.session`` is to use it: it adds a Vary.
-            session = request.scope["session"] if untouched else request.session
-            return PlainTextResponse(page(session))
-
-        return answer
-
-    made = serve({path: endpoint(path, page) for path, page in BARE_PAGES.items()}, middleware)
-    yield [Rival(name="Starlette", ask=asgi(made), ask_bare=ask_bare(), forgets=False)]
-
-
-@cache
-def ask_bare() -> Ask:
-    """Ask the site without sessions: its pages get one dict, for all requests."""
     shared = dict(SAMPLE)
 
-    def endpoint(page: Page) -> Endpoint:
-        async def answer(_request: Request) -> Response:
-            return PlainTextResponse(page(shared))
+    def find(request: Request) -> Any:
+        # To look at ``request.session`` is to use it: that adds a Vary header.
+        ignored = request.scope["path"] == "/ignore"
+        return request.scope["session"] if ignored else request.session
 
-        return answer
-
-    return asgi(serve({path: endpoint(page) for path, page in BARE_PAGES.items()}))
+    return Site("Starlette", _client(find, sessions), _client(lambda _request: shared))
 
 
-def serve(endpoints: Mapping[str, Endpoint], *middleware: Middleware) -> Starlette:
-    """Make an application of what answers to each path."""
-    routes = [Route(path, endpoint) for path, endpoint in endpoints.items()]
-    return Starlette(routes=routes, middleware=middleware)
+def _client(find: Callable[[Request], Any], *middleware: Middleware) -> Client:
+    """Return a client of an application; ``find`` returns the session of a request."""
+
+    async def answer(request: Request) -> Response:
+        return PlainTextResponse(respond(request.scope["path"], find(request), BARE))
+
+    routes = [Route(path, answer) for path in PATHS]
+    return _asgi_client(Starlette(routes=routes, middleware=middleware))
+
+
+def _asgi_client(application: ASGIApp) -> Client:
+    """Return a client that runs the application without an event loop.
+
+    Nothing here waits for anything, so the first step of the coroutine is its last.
+    """
+
+    async def receive() -> MutableMapping[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    def get(path: str, cookie: str) -> Answer:
+        sent: list[MutableMapping[str, Any]] = []
+
+        async def send(message: MutableMapping[str, Any]) -> None:
+            sent.append(message)
+
+        headers = [(b"host", b"example.org"), (b"cookie", cookie.encode())]
+        scope = {**_SCOPE, "path": path, "raw_path": path.encode(), "headers": headers}
+        coroutine: Any = application(scope, receive, send)
+        with suppress(StopIteration):
+            coroutine.send(None)
+            raise RuntimeError("the application waits for something")
+        status = HTTPStatus(sent[0]["status"])
+        set_cookies = [value for name, value in sent[0]["headers"] if name == b"set-cookie"]
+        new_cookie = set_cookies[0].decode().partition(";")[0] if set_cookies else ""
+        body = b"".join(message["body"] for message in sent[1:]).decode()
+        return Answer(f"{status} {status.phrase}", new_cookie, body)
+
+    return get

@@ -28,7 +28,7 @@ LARGEST_FORM = 1_000  # bytes: what was typed has to fit into a cookie
 
 
 class Response(NamedTuple):
-    """What a handler gives."""
+    """What a handler returns."""
 
     status: HTTPStatus
     headers: list[tuple[str, str]]
@@ -40,7 +40,7 @@ Handler: TypeAlias = Callable[[Session, Form], Response]
 
 
 def make_app(config: SessionConfig) -> WSGIApplication:
-    """Give the site with the session around it."""
+    """Return the site with the session around it."""
     with_session = SessionMiddleware(site, config)
 
     def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -109,7 +109,7 @@ def log_out(session: Session, _form: Form) -> Response:
 
 
 def mistakes(typed: Form) -> dict[str, str]:
-    """Give the fields that cannot stay as they are, each with what to do about it."""
+    """Return the fields that cannot stay as they are, each with what to do about it."""
     errors = {}
     if not typed["name"].strip():
         errors["name"] = "Tell us what to call you."
@@ -121,7 +121,7 @@ def mistakes(typed: Form) -> dict[str, str]:
 
 
 def csrf_token(session: Session) -> str:
-    """Give the session's token: another site cannot read it, and so cannot send our forms."""
+    """Return the session's token: another site cannot read it, and so cannot send our forms."""
     return str(session.setdefault("csrf_token", secrets.token_urlsafe()))
 
 

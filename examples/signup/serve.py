@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def with_key(environ: Mapping[str, str]) -> Mapping[str, str]:
-    """Give the environment with a key to sign cookies; the first start makes one."""
+    """Return the environment with a key to sign cookies; the first start makes one."""
     if environ.get(KEYS):
         return environ
     KEY_FILE.parent.mkdir(parents=True, exist_ok=True)

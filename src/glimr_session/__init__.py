@@ -4,23 +4,24 @@
 
     application = SessionMiddleware(app, SessionConfig.from_toml("session.toml"))
 
-and in a handler ``session = environ["glimr.session"]``: a mapping that is safe to use
-from any thread of the request, opened when it is first used and committed before the
-headers leave. See :class:`Session` for what it can do.
+A handler finds its session in ``environ["glimr.session"]``: a mapping that any thread of
+the request may use. It is opened when it is first used, and committed before the headers
+leave. :class:`Session` has its methods.
 """
 
 from typing import TYPE_CHECKING, Any
 
+from ._ids import generate_id
+from ._session.changes import Changes
+from ._session.serialization import StoredSession, decode_payload, encode_payload
+from ._session.values import Json
 from .config import SessionConfig
 from .errors import ConfigError, SessionClosed, SessionError, SessionTooLarge, StoreUnavailable
 from .forms import flash_errors, flash_old
-from .ids import generate_id
-from .payload import Json, StoredSession, decode_payload, encode_payload
 from .registry import (
     configured_store,
     cookie_value,
     destroy,
-    gc,
     load,
     reset,
     save,
@@ -28,8 +29,11 @@ from .registry import (
     start_cookie,
     start_disk,
 )
+from .registry import (
+    gc as gc,
+)
 from .session import Session, empty
-from .store import SessionStore, new
+from .stores.base import CommitResult, SessionStore, new
 from .stores.cookie import CookieStore, cookie_store
 from .wsgi import SessionMiddleware
 
@@ -37,6 +41,8 @@ if TYPE_CHECKING:
     from .stores.disk import DiskStore, disk_store
 
 __all__ = [
+    "Changes",
+    "CommitResult",
     "ConfigError",
     "CookieStore",
     "DiskStore",
@@ -60,7 +66,6 @@ __all__ = [
     "encode_payload",
     "flash_errors",
     "flash_old",
-    "gc",
     "generate_id",
     "load",
     "new",
@@ -73,7 +78,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Load the disk store when it is asked for: diskcache loads Django where there is one."""
+    """Import the disk store when it is used: diskcache imports Django if it is installed."""
     if name in ("DiskStore", "disk_store"):
         from .stores import disk
 

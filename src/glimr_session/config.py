@@ -2,69 +2,77 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Final, NamedTuple, Self, TypeGuard
+from typing import Any, Final, NamedTuple, Self
 
-from .cookies import SessionCookie, Signatures, check_attributes, check_secret_keys
+from ._validation import (
+    Duration,
+    check_chance,
+    check_cookie_attributes,
+    check_durability,
+    check_secret_keys,
+    import_string,
+    safe_repr,
+    to_seconds,
+)
 from .errors import ConfigError
-from .store import DEFAULT_LIFETIME, Duration, SessionStore, check_durability, seconds, shown
+from .stores.base import DEFAULT_LIFETIME, SessionStore
 from .stores.cookie import cookie_store
 
-__all__ = ["SessionConfig", "check_chance", "referred"]
+__all__ = ["SessionConfig"]
 
 _PREFIX: Final = "GLIMR_SESSION_"
 
 _REFERENCE: Final = r"\w+(\.\w+)*:\w+"
 
 
-class _Kind(NamedTuple):
-    """What a setting can be: in words, as a test, and out of a variable's text."""
+class _Field(NamedTuple):
+    """A kind of setting: what is allowed, in words and as a test, and how to parse text."""
 
     allowed: str
     fits: Callable[[object], bool]
     parse: Callable[[str], object] = str
 
 
-def _number(value: object) -> TypeGuard[int | float]:
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _strings(value: object) -> bool:
+def _is_list_of_strings(value: object) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
 
 
-def _parsed_flag(text: str) -> object:
+def _parse_flag(text: str) -> object:
     return {"true": True, "1": True, "false": False, "0": False}.get(text.lower(), text)
 
 
-def _parsed_number(text: str) -> object:
+def _parse_number(text: str) -> object:
     try:
         return float(text)
     except ValueError:
         return text
 
 
-_TEXT: Final = _Kind("a string", lambda value: isinstance(value, str))
-_FLAG: Final = _Kind("true or false", lambda value: isinstance(value, bool), _parsed_flag)
-_NUMBER: Final = _Kind("a number", _number, _parsed_number)
-_MINUTES: Final = _Kind("a number of minutes", _number, _parsed_number)
+_TEXT: Final = _Field("a string", lambda value: isinstance(value, str))
+_FLAG: Final = _Field("true or false", lambda value: isinstance(value, bool), _parse_flag)
+_NUMBER: Final = _Field("a number", _is_number, _parse_number)
+_MINUTES: Final = _Field("a number of minutes", _is_number, _parse_number)
 
 # One line for each setting of a file, a mapping or the environment.
-_KINDS: Final = {
+_FIELDS: Final = {
     "store": _TEXT,
     "cookie": _TEXT,
     "cookie_path": _TEXT,
     "cookie_domain": _TEXT,
     "cookie_samesite": _TEXT,
-    "cookie_secure": _Kind(
+    "cookie_secure": _Field(
         'true, false or "auto"',
         lambda value: isinstance(value, bool) or value == "auto",
-        _parsed_flag,
+        _parse_flag,
     ),
     "cookie_partitioned": _FLAG,
     "lifetime": _MINUTES,
@@ -73,9 +81,9 @@ _KINDS: Final = {
     "gc": _TEXT,
     "gc_chance": _NUMBER,
     "gc_interval": _MINUTES,
-    "secret_keys": _Kind(
+    "secret_keys": _Field(
         "a list of strings",
-        _strings,
+        _is_list_of_strings,
         lambda text: [key.strip() for key in text.split(",") if key.strip()],
     ),
     "disk_directory": _TEXT,
@@ -85,16 +93,25 @@ _KINDS: Final = {
 
 @dataclass(frozen=True, kw_only=True)
 class SessionConfig:
-    """Everything that can be set, checked when it is made.
+    """All settings, checked when the configuration is made.
 
-    Durations are a ``datetime.timedelta`` or a number of seconds here, and minutes in
-    files, mappings and the environment. Raises ConfigError, naming the setting, the
-    value and what is allowed.
+    Durations are a ``datetime.timedelta`` or a number of seconds here, and minutes in files,
+    mappings and the environment.
+
+    Raises:
+        ConfigError: a setting is wrong; the message names it, its value and what is allowed.
+
+    Example:
+        >>> SessionConfig(store="cookie", lifetime=timedelta(minutes=30)).cookie_samesite
+        'Lax'
+        >>> SessionConfig.from_mapping({"store": "disk", "disk": {"directory": "/var/lib/shop"}})
+        ... # doctest: +ELLIPSIS
+        SessionConfig(store='disk', cookie='glimr_session', ...
     """
 
     store: str = "disk"
     """"disk", "cookie", or "package.module:factory": a function of this configuration,
-    or of nothing, that gives a SessionStore."""
+    or of nothing, that returns a SessionStore."""
 
     cookie: str = "glimr_session"
     """The cookie's name."""
@@ -121,8 +138,8 @@ class SessionConfig:
     """Whether the cookie ends with the browser. The lifetimes hold all the same."""
 
     gc: str | Callable[[], bool] = "lottery"
-    """"lottery", "interval", "never", "package.module:policy", or a function that is
-    called after each request that committed, and says whether to collect."""
+    """"lottery", "interval", "never", "package.module:policy", or a function that is called
+    after each request that committed, and returns whether to collect."""
 
     gc_chance: float = 0.02
     """The chance of the lottery, as in the reference."""
@@ -133,14 +150,14 @@ class SessionConfig:
     """The first signs, all verify: to rotate, put a new one in front."""
 
     disk_directory: str | os.PathLike[str] = "var/sessions"
-    """Where the disk store keeps its database: a directory of its own."""
+    """The directory of the disk store's database; nothing else may be in it."""
 
     disk_durability: str = "process"
-    """What an acknowledged commit outlives: "process", or "power", which waits for the
-    disk each time."""
+    """Which failure an acknowledged commit survives: "process", the death of the process, or
+    "power", that of the machine; then each commit waits for the disk."""
 
     def __post_init__(self) -> None:
-        for name, kind in _KINDS.items():
+        for name, kind in _FIELDS.items():
             value = getattr(self, name)
             python_only = (
                 kind is _MINUTES  # a Duration, see below
@@ -151,25 +168,25 @@ class SessionConfig:
                 _check(name, value)
         object.__setattr__(self, "secret_keys", tuple(self.secret_keys))
         check_secret_keys(self.secret_keys)
-        check_attributes(
+        check_cookie_attributes(
             name=self.cookie,
             path=self.cookie_path,
             domain=self.cookie_domain,
             samesite=self.cookie_samesite,
-            secure=self._secure,
+            secure=self.secure,
             partitioned=self.cookie_partitioned,
         )
         _check_choice("store", self.store, ("disk", "cookie"), "package.module:factory")
         _check_choice("gc", self.gc, ("lottery", "interval", "never"), "package.module:policy")
         check_durability("disk_durability", self.disk_durability)
-        idle = seconds("lifetime", self.lifetime)
-        absolute = seconds("absolute_lifetime", self.absolute_lifetime, zero=True)
+        idle = to_seconds("lifetime", self.lifetime)
+        absolute = to_seconds("absolute_lifetime", self.absolute_lifetime, allow_zero=True)
         if 0 < absolute < idle:
             raise ConfigError(
                 f"absolute_lifetime ({absolute:g} s) is shorter than lifetime ({idle:g} s), so "
                 "lifetime would mean nothing; make it the longer one, or 0 for none"
             )
-        seconds("gc_interval", self.gc_interval)
+        to_seconds("gc_interval", self.gc_interval)
         check_chance(self.gc_chance)
 
     @classmethod
@@ -197,9 +214,9 @@ class SessionConfig:
             problem = str(error)
         if problem:  # here, and not there: that error holds the file, and the keys in it
             raise ConfigError(f"{os.fspath(path)} is not TOML: {problem}")
-        return cls._made(
+        return cls._from_settings(
             {
-                **_flattened(settings),
+                **_flatten(settings),
                 **_from_environ(os.environ if environ is None else environ),
             }
         )
@@ -211,23 +228,23 @@ class SessionConfig:
         Lists are separated by commas, a table's name stands before its key:
         ``GLIMR_SESSION_DISK_DIRECTORY``.
         """
-        return cls._made(_from_environ(environ))
+        return cls._from_settings(_from_environ(environ))
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> Self:
-        """Read what ``session.toml`` would hold, from a dict of that shape."""
-        return cls._made(_flattened(mapping))
+        """Read a dict of the shape that ``session.toml`` has."""
+        return cls._from_settings(_flatten(mapping))
 
     @classmethod
-    def _made(cls, settings: Mapping[str, Any]) -> Self:
+    def _from_settings(cls, settings: Mapping[str, Any]) -> Self:
         values: dict[str, Any] = {}
         for name, value in settings.items():
             _check(name, value)
-            values[name] = _timedelta(name, value) if _KINDS[name] is _MINUTES else value
+            values[name] = _timedelta(name, value) if _FIELDS[name] is _MINUTES else value
         return cls(**values)
 
     def make_store(self) -> SessionStore:
-        """Make the store that is configured."""
+        """Return a new store of the kind that is configured."""
         if self.store == "cookie":
             return cookie_store(lifetime=self.lifetime, absolute_lifetime=self.absolute_lifetime)
         if self.store == "disk":
@@ -239,46 +256,27 @@ class SessionConfig:
                 absolute_lifetime=self.absolute_lifetime,
                 durability=self.disk_durability,
             )
-        factory = referred("store", self.store)
+        factory = import_string("store", self.store)
         store = factory(self) if _takes_an_argument(factory) else factory()
         if not isinstance(store, SessionStore):
             raise ConfigError(
-                f"store: {self.store} gave {store!r}, which is no SessionStore; "
+                f"store: {self.store} returned {store!r}, which is no SessionStore; "
                 "new() makes one from five functions"
             )
         return store
 
-    def make_cookie(self, store: SessionStore) -> SessionCookie:
-        """Make the cookie for a store, signed with a salt of its name and kind."""
-        signatures = Signatures(self.secret_keys, f"glimr_session.{store.kind}.{self.cookie}")
-        return SessionCookie(
-            signatures,
-            name=self.cookie,
-            path=self.cookie_path,
-            domain=self.cookie_domain,
-            samesite=self.cookie_samesite,
-            secure=self._secure,
-            partitioned=self.cookie_partitioned,
-            max_age=None if self.expire_on_close else self.lifetime_with(store),
-        )
-
     def lifetime_with(self, store: SessionStore) -> float:
-        """Give the idle timeout in seconds: the store's own if it has one, else this."""
-        return seconds("lifetime", store.lifetime or self.lifetime)
+        """Return the idle timeout in seconds: the store's own if it has one, else this."""
+        return to_seconds("lifetime", store.lifetime or self.lifetime)
 
     @property
-    def _secure(self) -> bool | None:
+    def secure(self) -> bool | None:
+        """``cookie_secure`` without "auto": None decides by the request."""
         return self.cookie_secure if isinstance(self.cookie_secure, bool) else None
 
 
-def check_chance(chance: object) -> None:
-    """Raise ConfigError unless this is a number above 0 and at most 1."""
-    if not _number(chance) or not 0 < chance <= 1:
-        raise ConfigError(f"gc_chance must be above 0 and at most 1, not {shown(chance)}")
-
-
-def _flattened(mapping: Mapping[str, Any]) -> dict[str, Any]:
-    """Give ``[disk] directory`` as ``disk_directory``, and the rest as it is."""
+def _flatten(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings with ``[disk] directory`` as ``disk_directory``."""
     flat: dict[str, Any] = {}
     for key, value in mapping.items():
         name = _name(key)
@@ -293,11 +291,11 @@ def _flattened(mapping: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _name(name: object) -> str:
-    return name if isinstance(name, str) else shown(name)
+    return name if isinstance(name, str) else safe_repr(name)
 
 
 def _is_table(name: str) -> bool:
-    return any(setting.startswith(f"{name}_") for setting in _KINDS)
+    return any(setting.startswith(f"{name}_") for setting in _FIELDS)
 
 
 def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
@@ -305,20 +303,20 @@ def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
     for variable, text in environ.items():
         if variable.startswith(_PREFIX) and text:
             name = variable.removeprefix(_PREFIX).lower()
-            settings[name] = _KINDS[name].parse(text) if name in _KINDS else text
+            settings[name] = _FIELDS[name].parse(text) if name in _FIELDS else text
     return settings
 
 
 def _check(name: str, value: object) -> None:
-    kind = _KINDS.get(name)
+    kind = _FIELDS.get(name)
     if kind is None:
         import difflib
 
-        near = difflib.get_close_matches(str(name), _KINDS, n=1)
+        near = difflib.get_close_matches(str(name), _FIELDS, n=1)
         guess = f" Did you mean {near[0]}?" if near else ""
-        raise ConfigError(f"{name} is no setting.{guess} There are: {', '.join(_KINDS)}.")
+        raise ConfigError(f"{name} is no setting.{guess} There are: {', '.join(_FIELDS)}.")
     if not kind.fits(value):
-        told = f"a {type(value).__name__}" if name == "secret_keys" else shown(value)
+        told = f"a {type(value).__name__}" if name == "secret_keys" else safe_repr(value)
         raise ConfigError(f"{name}: {told} is not {kind.allowed}")
 
 
@@ -330,27 +328,13 @@ def _check_choice(name: str, value: object, names: tuple[str, ...], reference: s
 
 def _timedelta(name: str, minutes: float) -> timedelta:
     if minutes < 0:
-        raise ConfigError(f"{name} must be 0 or more minutes, not {shown(minutes)}")
+        raise ConfigError(f"{name} must be 0 or more minutes, not {safe_repr(minutes)}")
     try:
         return timedelta(minutes=minutes)
     except (OverflowError, ValueError):
         raise ConfigError(
-            f"{name}: {shown(minutes)} is not a number of minutes a clock has"
+            f"{name}: {safe_repr(minutes)} is not a number of minutes a clock has"
         ) from None
-
-
-def referred(name: str, reference: str) -> Callable[..., Any]:
-    """Import what ``package.module:name`` names; ConfigError, naming the setting, if it fails."""
-    module, _, attribute = reference.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{name}: {reference} cannot be imported: {error}") from error
-    if not callable(found):
-        raise ConfigError(
-            f"{name}: {reference} is of type {type(found).__name__}, which cannot be called"
-        )
-    return found  # type: ignore[no-any-return]
 
 
 def _takes_an_argument(factory: Callable[..., Any]) -> bool:

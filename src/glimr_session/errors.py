@@ -4,10 +4,10 @@ SessionError
 ├── ConfigError (ValueError)      a setting is wrong: fix it, the message says how
 ├── StoreUnavailable              the store is down: answer 503, or try again later
 ├── SessionTooLarge (ValueError)  the cookie would not fit: store less, or on the server
-└── SessionClosed (RuntimeError)  used too late: the response has left
+└── SessionClosed (RuntimeError)  the session was used after its response had left
 
-That something is *absent* (an unknown id, a forged cookie, a missing key) is no error.
-That the store cannot be asked always is: nothing here falls back to an empty session.
+Absence (an unknown id, a forged cookie, a missing key) is no error. An outage of the store
+always is: nothing falls back to an empty session.
 """
 
 from __future__ import annotations
@@ -30,13 +30,18 @@ class ConfigError(SessionError, ValueError):
 
 
 class StoreUnavailable(SessionError):
-    """The store could not be read or written; its own error is the ``__cause__``."""
+    """The store could not be read or written; its own error is the ``__cause__``.
+
+    What was being written was made once or not at all.
+    """
 
 
 class SessionTooLarge(SessionError, ValueError):
     """A session does not fit into its cookie.
 
-    ``size`` and ``limit`` are bytes.
+    Attributes:
+        size: bytes it takes.
+        limit: bytes a cookie can have.
     """
 
     def __init__(self, message: str, *, size: int, limit: int) -> None:

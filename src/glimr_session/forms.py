@@ -1,4 +1,4 @@
-"""A form comes back as it was sent, with an error beside each field."""
+"""Forms that fail: their errors, and what was typed, shown again by the next request."""
 
 from __future__ import annotations
 
@@ -17,10 +17,18 @@ def flash_errors(
 ) -> None:
     """Leave each field's first error for the next request: ``session.error(field)``.
 
-    ``errors`` is what forms libraries give: a mapping of field to a message or to a
-    list of them. Messages become str, translations that are looked up late included.
-    Fields without a message are left out, and so is None, which is WTForms' name for
-    errors of the whole form.
+    Args:
+        session: the session of this request.
+        errors: as forms libraries have them: for each field a message, or a list of
+            messages. They become str, lazy translations included. Fields without a message
+            are left out, and so is None, WTForms' name for errors of the whole form.
+
+    Example:
+        >>> session = Session.start("0" * 64)
+        >>> flash_errors(session, {"email": ["Not an address."]})
+        >>> session.state().flash
+        {'errors.email': 'Not an address.'}
+        >>> session.stop()
     """
     for field, messages in errors.items():
         message = next(iter(_listed(messages)), None)
@@ -31,9 +39,20 @@ def flash_errors(
 def flash_old(session: Session, form: Mapping[str, Any], except_: Collection[str] = ()) -> None:
     """Leave what was typed for the next request: ``session.old(field)``.
 
-    ``form`` is a mapping or a multidict; a field sent several times is kept as a list.
-    Uploaded files are not kept, nor the fields named in ``except_``, nor ever one whose
-    name contains password, secret or token.
+    Uploaded files are not kept, nor is a field whose name contains password, secret or
+    token.
+
+    Args:
+        session: the session of this request.
+        form: a mapping or a multidict; a field that was sent several times is kept as a list.
+        except_: names of further fields that are not kept.
+
+    Example:
+        >>> session = Session.start("0" * 64)
+        >>> flash_old(session, {"email": "me@", "password": "secret"})
+        >>> session.state().flash
+        {'old.email': 'me@'}
+        >>> session.stop()
     """
     if isinstance(except_, str):
         raise TypeError(f"except_ is a collection of field names, as in except_=[{except_!r}]")
@@ -46,7 +65,7 @@ def flash_old(session: Session, form: Mapping[str, Any], except_: Collection[str
 
 
 def _listed(messages: object) -> Iterable[object]:
-    # A text that is looked up late has str's methods, __iter__ too, and is no Sequence.
+    # A lazy translation has str's methods, __iter__ too, and is no Sequence.
     if isinstance(messages, Sequence | Iterator) and not isinstance(messages, str):
         return messages
     return () if messages is None else (messages,)

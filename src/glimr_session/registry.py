@@ -1,8 +1,8 @@
 """The configured store of this process, and the reference's functions on it.
 
-Erlang's ``persistent_term`` keeps a term that is written once and read by everybody
-without a copy; here a module's name does. Set it at boot, before the server forks or
-starts its threads.
+Erlang's ``persistent_term`` keeps a term that is written once and read by every process
+without a copy; here a global variable of this module does. Set it at boot, before the server
+forks or starts its threads.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from .store import Data, SessionStore
+from .stores.base import Data, SessionStore
 from .stores.cookie import cookie_store
 
 __all__ = [
@@ -30,7 +30,17 @@ _configured: SessionStore | None = None
 
 
 def setup(store: SessionStore) -> None:
-    """Make this the store of every request of the process, from now on."""
+    """Make this the store of every request of the process, from now on.
+
+    Raises:
+        TypeError: it is no SessionStore.
+
+    Example:
+        >>> setup(cookie_store(lifetime=600))
+        >>> configured_store().lifetime
+        600.0
+        >>> reset()
+    """
     if not isinstance(store, SessionStore):
         raise TypeError(
             f"setup() takes a SessionStore, not {store!r}; new() makes one from five functions"
@@ -40,7 +50,7 @@ def setup(store: SessionStore) -> None:
 
 
 def configured_store() -> SessionStore | None:
-    """Give the store that ``setup`` was called with, or None."""
+    """Return the store that ``setup`` was called with, or None."""
     return _configured
 
 
@@ -51,7 +61,11 @@ def reset() -> None:
 
 
 def load(session_id: str) -> tuple[Data, Data]:
-    """Give data and flash of a stored session; both empty without one, or a store."""
+    """Return data and flash of a stored session; both are empty without one, or a store.
+
+    Args:
+        session_id: an id or a cookie value.
+    """
     return ({}, {}) if _configured is None else _configured.load(session_id)
 
 
@@ -62,18 +76,22 @@ def save(session_id: str, data: Data, flash: Data) -> None:
 
 
 def destroy(session_id: str) -> None:
-    """Remove a stored session at once; nothing happens without a store."""
+    """Remove a stored session at once; nothing happens without a store.
+
+    Args:
+        session_id: an id or a cookie value.
+    """
     if _configured is not None:
         _configured.destroy(session_id)
 
 
 def gc() -> int:
-    """Remove what has expired, as a cron job would; give the number removed."""
+    """Remove expired sessions, as a cron job would; return how many there were."""
     return 0 if _configured is None else _configured.gc()
 
 
 def cookie_value(session_id: str, data: Data, flash: Data) -> str:
-    """Give what goes over the wire, unsigned: the id without a store."""
+    """Return what goes over the wire, unsigned: the id without a store."""
     if _configured is None:
         return session_id
     return _configured.cookie_value(session_id, data, flash)

@@ -1,26 +1,15 @@
-"""Session: the handle that handlers hold."""
+"""Session: what a handler holds, a mapping with verbs."""
 
 from __future__ import annotations
 
 import math
-import threading
-from collections.abc import (
-    Callable,
-    ItemsView,
-    Iterator,
-    Mapping,
-    MutableMapping,
-    ValuesView,
-)
-from typing import Any, Final, NoReturn, Protocol, TypeVar, overload
+from collections.abc import ItemsView, Iterator, Mapping, MutableMapping, ValuesView
+from typing import Any, Final, NoReturn, Protocol
 
-from .actor import SessionActor
-from .errors import SessionClosed
-from .ids import generate_id
-from .mailbox import ActorDeadError
-from .messages import (
+from ._ids import generate_id
+from ._session.actor import SessionActor
+from ._session.messages import (
     Clear,
-    Finish,
     Flash,
     Forget,
     Get,
@@ -33,21 +22,30 @@ from .messages import (
     Increment,
     Invalidate,
     Keep,
+    Message,
     Now,
     Pull,
     Put,
     Reflash,
     Regenerate,
     SetDefault,
-    TakeChanges,
     Update,
 )
-from .payload import Json, StoredSession, checked, checked_items, checked_key, copied
-from .state import SessionState
+from ._session.serialization import StoredSession
+from ._session.state import SessionState
+from ._session.values import JsonInput, copy_value, validate_items, validate_key, validate_value
+from .errors import SessionClosed
+from .mailbox import ActorDeadError
 
-__all__ = ["ASK_TIMEOUT", "Session", "empty"]
-
-T = TypeVar("T")
+__all__ = [
+    "ASK_TIMEOUT",
+    "CLOSED",
+    "Session",
+    "SessionOwner",
+    "SessionRef",
+    "closed_error",
+    "empty",
+]
 
 ASK_TIMEOUT: Final = 5.0
 """Seconds an ``ask`` waits for another thread of the request, as in the reference."""
@@ -56,175 +54,219 @@ _MISSING: Final = object()
 
 # Messages without fields are made once.
 _CLEAR: Final = Clear()
-_FINISH: Final = Finish()
 _GET_ALL: Final = GetAll()
 _GET_ID: Final = GetId()
 _GET_STATE: Final = GetState()
 _REFLASH: Final = Reflash()
-_TAKE_CHANGES: Final = TakeChanges()
 
 
-class Session(MutableMapping[str, Json]):
-    """The session of one request: a mapping, and the verbs of the reference.
+class SessionRef(Protocol):
+    """Where a session sends its messages: the ref of its actor."""
 
-    Any thread of the request may use it. Writes are told to the session's actor and
-    reads asked of it, one at a time and in order. Values are copied in and out:
-    changing a list that ``get`` gave changes nothing in here.
+    def ask(self, message: Message, *, timeout: float | None) -> Any: ...
 
-    Values are what JSON gives back as it was put: str, int, float, bool, None, and
-    lists and str-keyed dicts of them; tuples become lists. Others are refused at once
-    with a TypeError or ValueError that names the key. Names of keys and of fields are
-    str.
+    def tell(self, message: Message) -> None: ...
 
-    Every method but ``stop`` raises :class:`~glimr_session.SessionClosed` once the
-    response has left. The first one used opens the session, and so may raise
-    :class:`~glimr_session.StoreUnavailable`.
+    def stop(self) -> object: ...
+
+
+class SessionOwner(Protocol):
+    """The request a session belongs to; it opens the session when it is first used.
+
+    Attributes:
+        ref: the session's actor; None until it is opened.
+        sealed: whether the headers of the response have left.
     """
 
-    __slots__ = ("_address", "_lock", "_opener", "_sealed", "_used")
+    ref: SessionRef | None
+    sealed: bool
 
-    def __init__(self, opener: Callable[[], SessionState]) -> None:
-        """Make a handle that opens the session when it is first used, and once."""
-        self._opener = opener
-        self._address: _Address | None = None
-        self._lock = threading.Lock()
-        self._sealed = False
-        self._used = False
+    def open(self) -> SessionRef:
+        """Open the session unless it is open, and return its actor."""
+        ...
+
+    def abandon(self) -> None:
+        """Stop the actor and write nothing."""
+        ...
+
+
+class Session(MutableMapping[str, Any]):
+    """The session of one request: a mapping, and the verbs of the reference.
+
+    Any thread of the request may use it. Writes are told to the session's actor and reads
+    are asked of it, one at a time and in order. Values are copied in and out: changing a
+    list that ``get`` returned changes nothing in the session.
+
+    A session holds what JSON gives back exactly as it was put: str, int, float, bool, None,
+    and lists and str-keyed dicts of them. Tuples become lists. Other values are refused at
+    once, with a TypeError or ValueError that names the key. Keys are str.
+
+    Every method but ``stop`` raises :class:`~glimr_session.SessionClosed` after the response
+    has left. The first one used opens the session, and so may raise
+    :class:`~glimr_session.StoreUnavailable`.
+
+    Example:
+        >>> session = Session.start(generate_id(), {"visits": 1})
+        >>> session.increment("visits")
+        2
+        >>> session["cart"] = ("book", "pen")
+        >>> session["cart"]
+        ['book', 'pen']
+        >>> session.stop()
+    """
+
+    __slots__ = ("_owner",)
+
+    def __init__(self, owner: SessionOwner) -> None:
+        self._owner = owner
 
     @classmethod
     def start(
         cls,
         id: str,  # noqa: A002  # the name is fixed
-        data: Mapping[str, Json] | None = None,
-        flash: Mapping[str, Json] | None = None,
+        data: Mapping[str, JsonInput] | None = None,
+        flash: Mapping[str, JsonInput] | None = None,
     ) -> Session:
-        """Open a session with this content, as if a store had given it.
+        """Return an open session with this content, as if a store had given it: for tests.
 
-        For middlewares and tests; ``stop()`` it in the end.
+        Call ``stop()`` in the end.
+
+        Args:
+            id: the session's id; ``generate_id()`` makes one.
+            data: the values, by key.
+            flash: what the request before has left, by key.
         """
         stored = StoredSession(
-            id=id, data=checked_items(data or {}), flash=checked_items(flash or {})
+            id=id, data=validate_items(data or {}), flash=validate_items(flash or {})
         )
-        session = cls(lambda: SessionState.opened(stored))
-        session._open()
-        return session
+        return cls(_Standalone(SessionActor.start(SessionState.opened(stored))))
 
     # Reads.
 
-    @overload
-    def get(self, key: str, default: None = None) -> Json: ...
-    @overload
-    def get(self, key: str, default: Json | T) -> Json | T: ...
     def get(self, key: str, default: Any = None) -> Any:
-        """Give the value of a key, or the default."""
-        return copied(self._ask(Get(key, default)))
+        """Return the value of a key, or the default.
+
+        Example:
+            >>> empty().get("cart", [])
+            []
+        """
+        return copy_value(self._ask(Get(key, default)))
 
     def has(self, key: str) -> bool:
-        """Tell whether a key is there. An empty string is."""
-        reply: bool = self._ask(Has(key))
-        return reply
+        """Whether a key is there, whatever its value."""
+        return self._ask(Has(key))  # type: ignore[no-any-return]
 
-    def all(self) -> dict[str, Json]:
-        """Give a snapshot of all data; changing it changes nothing."""
-        data: Mapping[str, Json] = self._ask(_GET_ALL)
-        return {key: copied(value) for key, value in data.items()}
+    def all(self) -> dict[str, Any]:
+        """Return a snapshot of all data; changing it changes nothing in the session."""
+        data: Mapping[str, Any] = self._ask(_GET_ALL)
+        return {key: copy_value(value) for key, value in data.items()}
 
     @property
     def id(self) -> str:
-        """The id: 64 hex digits, or "" of an empty handle. Log its hash, never itself."""
-        reply: str = self._ask(_GET_ID)
-        return reply
+        """The id: 64 hex digits, or "" for ``empty()``. It is a secret: never log it."""
+        return self._ask(_GET_ID)  # type: ignore[no-any-return]
 
     # Writes.
 
-    def put(self, key: str, value: Json) -> None:
-        """Set a key."""
-        self._tell(Put(checked_key(key), checked(key, value)))
+    def put(self, key: str, value: JsonInput) -> None:
+        """Set a key.
+
+        Raises:
+            TypeError, ValueError: JSON does not have the value; nothing was set.
+        """
+        self._tell(Put(validate_key(key), validate_value(key, value)))
 
     def forget(self, key: str) -> None:
-        """Remove a key. One that is not there is fine."""
-        self._tell(Forget(checked_key(key)))
+        """Remove a key, whether it is there or not."""
+        self._tell(Forget(validate_key(key)))
 
     def clear(self) -> None:
         """Remove all data; the id and the flash stay."""
         self._tell(_CLEAR)
 
     def increment(self, key: str, by: int | float = 1) -> int | float:
-        """Add to a number and give the new one; a missing key counts as 0.
+        """Add to a number and return the sum; a missing key counts as 0.
 
-        Additions of requests that run at the same time add up. Raises TypeError if the
-        session holds something else there.
+        Increments of requests that run at the same time add up.
+
+        Raises:
+            TypeError: the session holds something else there, or ``by`` is not a number.
+
+        Example:
+            >>> session = Session.start(generate_id())
+            >>> session.increment("visits"), session.increment("visits", 2)
+            (1, 3)
+            >>> session.stop()
         """
         if type(by) is not int and (type(by) is not float or not math.isfinite(by)):
             raise TypeError(f"increment({key!r}) adds a finite int or float, not {by!r}")
-        reply: int | float = self._ask(Increment(checked_key(key), by))
-        return reply
+        return self._ask(Increment(validate_key(key), by))  # type: ignore[no-any-return]
 
-    @overload
-    def pull(self, key: str, default: None = None) -> Json: ...
-    @overload
-    def pull(self, key: str, default: Json | T) -> Json | T: ...
     def pull(self, key: str, default: Any = None) -> Any:
-        """Give the value of a key, or the default, and forget it."""
-        return copied(self._ask(Pull(key, default)))
+        """Return the value of a key, or the default, and remove the key."""
+        return copy_value(self._ask(Pull(key, default)))
 
     # Flash: for the next request that uses its session.
 
-    def flash(self, key: str, value: Json) -> None:
-        """Leave a value that only the next request can read."""
-        self._tell(Flash(checked_key(key), checked(key, value)))
+    def flash(self, key: str, value: JsonInput) -> None:
+        """Leave a value that only the next request can read.
 
-    def get_flash(self, key: str) -> Json:
-        """Give what the request before has left, or ""."""
+        Example:
+            In the request that saves, then in the one that the browser is redirected to::
+
+                session.flash("notice", "Saved.")
+                session.get_flash("notice")  # "Saved.", and "" in the request after it
+        """
+        self._tell(Flash(validate_key(key), validate_value(key, value)))
+
+    def get_flash(self, key: str) -> Any:
+        """Return what the request before has left, or ""."""
         return self.get_flash_or(key, "")
 
-    @overload
-    def get_flash_or(self, key: str, default: None = None) -> Json: ...
-    @overload
-    def get_flash_or(self, key: str, default: Json | T) -> Json | T: ...
     def get_flash_or(self, key: str, default: Any = None) -> Any:
-        """Give what the request before has left, or the default: tells none from ""."""
-        return copied(self._ask(GetFlash(key, default)))
+        """Return what the request before has left, or the default."""
+        return copy_value(self._ask(GetFlash(key, default)))
 
     def has_flash(self, key: str) -> bool:
-        """Tell whether the request before has left this."""
-        reply: bool = self._ask(HasFlash(key))
-        return reply
+        """Whether the request before has left this."""
+        return self._ask(HasFlash(key))  # type: ignore[no-any-return]
 
-    def error(self, field: str) -> Json:
-        """Give the error of a form's field, or ""; see ``flash_errors``."""
+    def error(self, field: str) -> Any:
+        """Return the error of a form's field, or ""; see ``flash_errors``."""
         return self.get_flash(f"errors.{field}")
 
     def has_error(self, field: str) -> bool:
-        """Tell whether a form's field has an error."""
+        """Whether a form's field has an error."""
         return self.has_flash(f"errors.{field}")
 
-    def old(self, field: str) -> Json:
-        """Give what was typed into a form's field, or ""; see ``flash_old``."""
+    def old(self, field: str) -> Any:
+        """Return what was typed into a form's field, or ""; see ``flash_old``."""
         return self.get_flash(f"old.{field}")
 
-    def now(self, key: str, value: Json) -> None:
-        """Show a value as flash in this request, and not in the next."""
-        self._tell(Now(checked_key(key), checked(key, value)))
+    def now(self, key: str, value: JsonInput) -> None:
+        """Show a value as flash in this request, and not in the next one."""
+        self._tell(Now(validate_key(key), validate_value(key, value)))
 
     def keep(self, *keys: str) -> None:
-        """Leave these of the flash that this request was shown for one more request."""
-        self._tell(Keep(tuple(map(checked_key, keys))))
+        """Leave these keys of the flash shown to this request for one more request."""
+        self._tell(Keep(tuple(map(validate_key, keys))))
 
     def reflash(self) -> None:
-        """Leave all flash that this request was shown for one more request."""
+        """Leave all flash shown to this request for one more request."""
         self._tell(_REFLASH)
 
-    # Whose session it is.
+    # Login and logout.
 
     def regenerate(self) -> None:
-        """Go on under a new id, the data kept; the old id is destroyed.
+        """Go on under a new id and keep the data; the old id becomes worthless.
 
-        Call it whenever somebody logs in: an id that was known before is worth nothing
-        after (session fixation). Raises SessionClosed once the headers have left, for
-        the new id could not reach the browser any more.
+        Call it at every login, so that an id planted in the browser before is of no use
+        after (session fixation).
+
+        Raises:
+            SessionClosed: the headers have left, and the new id cannot reach the browser.
         """
-        if self._sealed:
+        if self._owner.sealed:
             raise SessionClosed(
                 "regenerate() came after the headers had left, so the new id cannot reach the "
                 "browser; call it before the first chunk of the body"
@@ -235,16 +277,16 @@ class Session(MutableMapping[str, Json]):
         """Forget everything, destroy what is stored and go on under a new id: a logout."""
         self._tell(Invalidate(generate_id()))
 
-    # The mapping. What it inherits is made of these, or would not be one step.
+    # Mapping protocol. Methods not overridden here build on these; those that must be
+    # atomic are overridden.
 
-    def __getitem__(self, key: str) -> Json:
+    def __getitem__(self, key: str) -> Any:
         value = self._ask(Get(key, _MISSING))
         if value is _MISSING:
             raise KeyError(key)
-        reply: Json = copied(value)
-        return reply
+        return copy_value(value)
 
-    def __setitem__(self, key: str, value: Json) -> None:
+    def __setitem__(self, key: str, value: JsonInput) -> None:
         self.put(key, value)
 
     def __delitem__(self, key: str) -> None:
@@ -260,140 +302,106 @@ class Session(MutableMapping[str, Json]):
     def __len__(self) -> int:
         return len(self._ask(_GET_ALL))
 
-    def items(self) -> ItemsView[str, Json]:
-        """Give the items of a snapshot."""
+    def items(self) -> ItemsView[str, Any]:
+        """Return the items of a snapshot."""
         return self.all().items()
 
-    def values(self) -> ValuesView[Json]:
-        """Give the values of a snapshot."""
+    def values(self) -> ValuesView[Any]:
+        """Return the values of a snapshot."""
         return self.all().values()
 
     def pop(self, key: str, default: Any = _MISSING) -> Any:
-        """Give the value of a key and forget it; KeyError without one and a default."""
+        """Return the value of a key and remove it; KeyError without it and a default."""
         value = self.pull(key, default)
         if value is _MISSING:
             raise KeyError(key)
         return value
 
-    def popitem(self) -> tuple[str, Json]:
-        """Give the youngest item and forget it; KeyError if there is none."""
+    def popitem(self) -> tuple[str, Any]:
+        """Return the youngest item and remove it; KeyError if there is none."""
         for key in reversed(self.all()):
             value: Any = self.pull(key, _MISSING)
-            if value is not _MISSING:  # else another thread was faster
+            if value is not _MISSING:  # else another thread has removed it
                 return key, value
         raise KeyError("the session is empty")
 
-    def setdefault(self, key: str, default: Any = None) -> Any:
-        """Give the value of a key, which is set to the default first if it is missing."""
-        message = SetDefault(checked_key(key), checked(key, default))
-        return copied(self._ask(message))
+    def setdefault(self, key: str, default: JsonInput = None) -> Any:
+        """Return the value of a key, which is set to the default first if it is missing."""
+        return copy_value(self._ask(SetDefault(validate_key(key), validate_value(key, default))))
 
-    def update(self, other: Any = (), /, **more: Json) -> None:
+    def update(self, other: Any = (), /, **more: JsonInput) -> None:
         """Set several keys at once, or none of them if one is refused."""
-        self._tell(Update(checked_items({**dict(other), **more})))
+        self._tell(Update(validate_items({**dict(other), **more})))
 
     def __repr__(self) -> str:
-        """Say what kind of handle it is: opening nothing, giving away nothing."""
-        address = self._address
-        if address is None:
+        """Describe the session's status without opening it or revealing its contents."""
+        ref = self._owner.ref
+        if ref is None:
             return "<Session: not opened>"
-        if address is _CLOSED:
-            return "<Session: closed>"
-        return "<Session: empty>" if address is _EMPTY else "<Session: open>"
+        if ref is _EMPTY:
+            return "<Session: empty>"
+        return "<Session: closed>" if ref is CLOSED else "<Session: open>"
 
-    # For middlewares and tests.
-
-    @property
-    def was_used(self) -> bool:
-        """Whether anything was asked of it, were it in vain: the response depends on it."""
-        return self._used
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it has been opened and not yet closed; asking does not open it."""
-        address = self._address
-        return address is not None and address is not _EMPTY and address is not _CLOSED
+    # For tests.
 
     def state(self) -> SessionState:
-        """Give everything as it is now: id, data, flash, and the changes made."""
-        reply: SessionState = self._ask(_GET_STATE)
-        return reply
-
-    def take_changes(self) -> SessionState:
-        """Give the state to be committed; from here on, changes are counted anew."""
-        reply: SessionState = self._ask(_TAKE_CHANGES)
-        return reply
-
-    def finish(self) -> SessionState:
-        """Stop, and give the state to be committed: nothing can come after it."""
-        state: SessionState = self._ask(_FINISH)
-        # No lock: it was open, and so nobody is opening it.
-        self._address, self._opener = _CLOSED, _refuse
-        return state
-
-    def seal(self) -> None:
-        """Refuse ``regenerate`` from now on: the headers are leaving."""
-        self._sealed = True
+        """Return everything as it is now: id, data, flash, and the changes made."""
+        return self._ask(_GET_STATE)  # type: ignore[no-any-return]
 
     def stop(self) -> None:
-        """Stop the actor. Whatever is asked afterwards raises SessionClosed."""
-        if self._address is not _CLOSED:
-            address = self._close()
-            if address is not None:
-                address.stop()
+        """Stop the actor and write nothing. Later uses raise SessionClosed."""
+        self._owner.abandon()
 
-    def _close(self) -> _Address | None:
-        with self._lock:
-            address, self._address = self._address, _CLOSED
-            self._opener = _refuse  # who opens us has us: end the cycle, or gc must find it
-        return address
-
-    def _open(self) -> _Address:
-        with self._lock:
-            if self._address is None:
-                self._used = True
-                self._address = SessionActor.start(self._opener())
-            return self._address
-
-    def _ask(self, message: Any) -> Any:
+    def _ask(self, message: Message) -> Any:
+        owner = self._owner
         try:
-            return (self._address or self._open()).ask(message, timeout=ASK_TIMEOUT)
+            return (owner.ref or owner.open()).ask(message, timeout=ASK_TIMEOUT)
         except ActorDeadError:
-            raise _too_late() from None
+            raise closed_error() from None
 
-    def _tell(self, message: Any) -> None:
+    def _tell(self, message: Message) -> None:
+        owner = self._owner
         try:
-            (self._address or self._open()).tell(message)
+            (owner.ref or owner.open()).tell(message)
         except ActorDeadError:
-            raise _too_late() from None
+            raise closed_error() from None
 
 
 def empty() -> Session:
-    """Give a handle for boot time: reads give nothing, writes are ignored."""
-    session = Session(lambda: _EMPTY.state)
-    session._address = _EMPTY
-    return session
+    """Return a session for boot time: reads return nothing, writes are ignored.
+
+    Example:
+        >>> session = empty()
+        >>> session["a"] = 1
+        >>> "a" in session
+        False
+    """
+    return Session(_Standalone(_EMPTY))
 
 
-def _refuse() -> NoReturn:
-    raise _too_late()
-
-
-def _too_late() -> SessionClosed:
+def closed_error() -> SessionClosed:
+    """Return the error of a session that is used too late."""
     return SessionClosed(
         "the session was used after its response had left; read what you need before, "
         "and hand that to threads and callbacks that outlive the request"
     )
 
 
-class _Address(Protocol):
-    """Where a handle sends its messages: an actor's ref, or nowhere."""
+class _Standalone:
+    """The owner of a session without a request."""
 
-    def ask(self, message: Any, *, timeout: float | None) -> Any: ...
+    sealed = False
 
-    def tell(self, message: Any) -> None: ...
+    def __init__(self, ref: SessionRef) -> None:
+        self.ref: SessionRef | None = ref
 
-    def stop(self) -> object: ...
+    def open(self) -> SessionRef:
+        return self.ref or CLOSED
+
+    def abandon(self) -> None:
+        ref, self.ref = self.ref, CLOSED
+        if ref is not None:
+            ref.stop()
 
 
 class _Empty:
@@ -401,10 +409,10 @@ class _Empty:
 
     state: Final = SessionState.new("")
 
-    def ask(self, message: Any, *, timeout: float | None) -> Any:
-        return message.step(self.state)[1]
+    def ask(self, message: Message, *, timeout: float | None) -> Any:
+        return message.apply(self.state)[1]
 
-    def tell(self, message: Any) -> None:
+    def tell(self, message: Message) -> None:
         pass
 
     def stop(self) -> None:
@@ -414,10 +422,10 @@ class _Empty:
 class _Closed:
     """Refuses every message."""
 
-    def ask(self, message: Any, *, timeout: float | None) -> NoReturn:
+    def ask(self, message: Message, *, timeout: float | None) -> NoReturn:
         raise ActorDeadError
 
-    def tell(self, message: Any) -> NoReturn:
+    def tell(self, message: Message) -> NoReturn:
         raise ActorDeadError
 
     def stop(self) -> None:
@@ -425,4 +433,6 @@ class _Closed:
 
 
 _EMPTY: Final = _Empty()
-_CLOSED: Final = _Closed()
+
+CLOSED: Final = _Closed()
+"""Where the messages of a closed session go."""

@@ -17,9 +17,9 @@ from urllib.parse import parse_qs
 from pykka import ActorRegistry
 
 from glimr_session import DiskStore, Json, Session, SessionConfig, empty
-
-from .. import server_apps
-from ..wsgi_client import Browser
+from tests.support import server_apps
+from tests.support.actors import living_session_actors
+from tests.support.wsgi_client import Browser
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -62,7 +62,7 @@ def site(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[by
 
 
 def hold(gate: int) -> None:
-    """Tell the test at the gate which process this is, and wait until it opens."""
+    """Send the id of this process to the test at the gate, and wait until it opens."""
     with (
         suppress(ConnectionResetError),  # the test may open it without having listened
         socket.create_connection(("127.0.0.1", gate), timeout=HELD) as connection,
@@ -72,11 +72,11 @@ def hold(gate: int) -> None:
 
 
 def report() -> dict[str, Json]:
-    """Tell what this process has, the request that asks included."""
+    """Return what this process has, the request that asks included."""
     return {
         "files": len([*Path("/proc/self/fd").iterdir()]),
         "threads": threading.active_count(),
-        "actors": len(ActorRegistry.get_all()),
+        "actors": len(ActorRegistry.get_all()) + len(living_session_actors()),
     }
 
 
@@ -96,18 +96,18 @@ def broken(session: Session) -> Iterator[bytes]:
 
 
 def without_sessions() -> WSGIApplication:
-    """Give the site as it is."""
+    """Return the site as it is."""
     return site
 
 
 def without_collector() -> WSGIApplication:
-    """Give the site with sessions, in a process whose garbage nobody collects."""
+    """Return the site with sessions, in a process whose garbage nobody collects."""
     gc.disable()
     return server_apps.with_sessions(site)
 
 
 def used_before() -> WSGIApplication:
-    """Give the site with sessions, of which this process has made and committed one already."""
+    """Return the site with sessions, after this process has made and committed one."""
     app = server_apps.with_sessions(site)
     Browser().request(app, extra={"PATH_INFO": "/count"}).begin().finish()
     return app

@@ -1,7 +1,7 @@
 """A disk store in a process of its own, where it can be stopped, killed and damaged.
 
     with StoreProcess(directory, timeout=0.5) as store:
-        wire = begin(store)
+        cookie_value = begin(store)
         store.run(stop_before_commit)
 
 Operations are sent over, and raise here what they raise there; what is logged there is
@@ -32,6 +32,7 @@ from types import TracebackType
 from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
 from glimr_session import (
+    CommitResult,
     DiskStore,
     SessionConfig,
     SessionMiddleware,
@@ -40,12 +41,11 @@ from glimr_session import (
     StoreUnavailable,
     generate_id,
 )
-from glimr_session.ids import storage_key
-from glimr_session.state import Changes
-from glimr_session.store import Data
-
-from ..server_apps import site
-from ..wsgi_client import Browser
+from glimr_session._ids import storage_key
+from glimr_session._session.changes import Changes
+from glimr_session.stores.base import Data
+from tests.support.server_apps import site
+from tests.support.wsgi_client import Browser
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -161,11 +161,12 @@ class StoreProcess(SessionStore):
         found: StoredSession | None = self._ask("open", cookie_value)
         return found
 
-    def commit(self, changes: Changes) -> Any:
-        return self._ask("commit", changes)
+    def commit(self, changes: Changes, *, wait: bool = True) -> CommitResult:
+        found: CommitResult = self._ask(partial(DiskStore.commit, wait=wait), changes)
+        return found
 
-    def touch(self, session_id: str) -> bool:
-        return bool(self._ask("touch", session_id))
+    def touch(self, cookie_value: str) -> bool:
+        return bool(self._ask("touch", cookie_value))
 
     def load(self, session_id: str) -> tuple[Data, Data]:
         found: tuple[Data, Data] = self._ask("load", session_id)
@@ -188,7 +189,7 @@ class StoreProcess(SessionStore):
 
 
 def signal_name(code: int) -> str:
-    """Say how a process has ended: a negative code is a signal's number."""
+    """Return how a process has ended: a negative code is the number of a signal."""
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
@@ -227,7 +228,7 @@ def process_id(_store: DiskStore) -> int:
 
 
 def forget(store: DiskStore | None) -> None:
-    """Give back what the store has open, as the end of a process does."""
+    """Close what the store has open, as the end of a process does."""
     if store is not None:
         store.close()
 
@@ -243,18 +244,18 @@ def open_files(_store: DiskStore, *, collect: bool) -> int:
 def connect(store: DiskStore, number: int = 1) -> None:
     """Have connections open that have read nothing."""
     store.close()
-    database = store._database
-    for connection in [database.borrow() for _ in range(number)]:
-        database.give_back(connection)
+    pool = store._database._pool
+    for connection in [pool.acquire() for _ in range(number)]:
+        pool.release(connection)
 
 
 def look_now(store: DiskStore) -> None:
-    """Have the store look after its file with the next operation, not in a second."""
-    store._next_look = 0.0
+    """Have the store check its files at the next operation, not in a second."""
+    store._database._next_check = 0.0
 
 
 def fail_for_long(store: DiskStore, operations: int) -> int:
-    """Read and write in vain, and close the store; give how often that failed.
+    """Read and write in vain, and close the store; return how often that failed.
 
     Python's collector is off: no file may stay open until it runs.
     """
@@ -273,7 +274,7 @@ def fail_for_long(store: DiskStore, operations: int) -> int:
 
 
 def save_from_threads(store: DiskStore, threads: int, number: int) -> tuple[dict[str, Data], float]:
-    """Save from several threads at once; give what was acknowledged, and the longest wait."""
+    """Save from several threads at once; return what was acknowledged, and the longest wait."""
     sessions: dict[str, Data] = {}
     waits: list[float] = []
     start = threading.Barrier(threads)
@@ -300,7 +301,7 @@ def save_from_threads(store: DiskStore, threads: int, number: int) -> tuple[dict
 
 
 def integrity(store: DiskStore) -> str:
-    """Give what SQLite itself finds wrong with the database: "ok"."""
+    """Return what SQLite itself finds wrong with the database, or "ok"."""
     connection = sqlite3.connect(store.directory / "cache.db")
     try:
         return "; ".join(row[0] for row in connection.execute("PRAGMA integrity_check"))
@@ -327,7 +328,7 @@ def remove(_store: DiskStore, file: Path) -> None:
 
 
 def ask(store: DiskStore, path: str, cookie: str) -> tuple[str, str]:
-    """Send a request to a site on the store; give the status and the browser's cookies.
+    """Send a request to a site on the store; return the status and the browser's cookies.
 
     The status is "500", as a server would answer, if the request failed before a
     response was started.
@@ -344,7 +345,7 @@ def ask(store: DiskStore, path: str, cookie: str) -> tuple[str, str]:
 
 
 def overwrite_pages(_store: DiskStore, directory: Path, kind: str, *, running: bool) -> list[str]:
-    """Overwrite one page after the other; give what went wrong, which is nothing.
+    """Overwrite one page after the other; return what went wrong, which is nothing.
 
     ``kind`` is what they are overwritten with. Each time, either a store is made on the
     damaged file, or one is ``running``, with a connection that has read nothing. Then all
@@ -440,7 +441,8 @@ def _seen_with_page(
 
 def stop_before_commit(store: DiskStore) -> None:
     """Have the next transaction stop the process when it is about to commit."""
-    connection = store._database.borrow()
+    pool = store._database._pool
+    connection = pool.acquire()
 
     def look(statement: str) -> None:
         if statement == "COMMIT":
@@ -448,7 +450,7 @@ def stop_before_commit(store: DiskStore) -> None:
             os.kill(os.getpid(), signal.SIGSTOP)
 
     connection.set_trace_callback(look)
-    store._database.give_back(connection)
+    pool.release(connection)
 
 
 def stop_while_it_makes_a_database(_store: DiskStore) -> None:

@@ -20,11 +20,10 @@ from typing import Any, Final, Self
 import pytest
 
 from glimr_session import DiskStore, SessionMiddleware
+from tests.stores.disk.test_pool import CONFIG
+from tests.support.servers import PATIENCE, THREADS, Client, Server, running, seen_by_all
+from tests.support.wsgi_client import Browser, Response
 
-from ..servers import PATIENCE, THREADS, Client, Server, running
-from ..test_forks import CONFIG
-from ..test_servers import seen_by_all
-from ..wsgi_client import Browser, Response
 from . import process_app
 
 SITE: Final = "tests.faults.process_app:site"
@@ -34,7 +33,7 @@ USED_BEFORE: Final = "tests.faults.process_app:used_before()"
 
 BUSY_STORE: Final = "tests.faults.process_app:busy_store"
 
-UNCOLLECTED: Final = {"GLIMR_SESSION_GC": "never"}  # the janitor is an actor, with a thread
+UNCOLLECTED: Final = {"GLIMR_SESSION_GC": "never"}  # the cleanup worker has a thread
 
 REQUESTS: Final = 1000
 AT_ONCE: Final = 16
@@ -60,7 +59,7 @@ THREADS_OF: Final = {
 
 
 class Gate:
-    """Where requests are held. Leaving it lets them all go."""
+    """A gate at which requests are held. Leaving it lets them all go."""
 
     def __init__(self) -> None:
         self._listening = socket.create_server(("127.0.0.1", 0))
@@ -82,7 +81,7 @@ class Gate:
         return self._held[-1]
 
     def wait_for_pid(self) -> int:
-        """Wait until a request to /held is held; give the id of its process."""
+        """Wait until a request to /held is held; return the id of its process."""
         with self.wait().makefile("rb") as lines:
             return int(lines.readline())
 
@@ -119,12 +118,12 @@ class LocalSite:
         return self._browser.request(self._app, extra={"PATH_INFO": path}).begin()
 
     def get(self, path: str) -> Any:
-        """Give what is found on a page."""
+        """Return what is found on a page."""
         return json.loads(self.begin(path).finish().body)["found"]
 
 
 def kept(directory: Path, client: Client) -> Any:
-    """Give what the store has for a client, without its server."""
+    """Return what the store has for a client, without its server."""
     with LocalSite(directory, client.cookies.header()) as site:
         return site.get("/session")
 
@@ -142,7 +141,7 @@ def no_collector() -> Iterator[None]:
 
 @pytest.mark.parametrize("at_once", [1, AT_ONCE])
 def test_requests_on_fresh_threads_share_a_few_connections(tmp_path: Path, at_once: int) -> None:
-    """However many threads come and go, files are open only for those at the same time."""
+    """Threads that come and go open files for those at the same time, and no more."""
     rounds = REQUESTS // at_once
     with LocalSite(tmp_path) as site, no_collector():
         before = process_app.report()
@@ -159,7 +158,7 @@ def test_requests_on_fresh_threads_share_a_few_connections(tmp_path: Path, at_on
 
 
 def opened(before: dict[str, Any], after: dict[str, Any]) -> int:
-    """Give the number of files opened between two reports. There must be nothing else."""
+    """Return the number of files opened between two reports. There must be nothing else."""
     number: int = after["files"] - before["files"]
     assert {**after, "files": 0} == {**before, "files": 0}
     return number
@@ -167,7 +166,7 @@ def opened(before: dict[str, Any], after: dict[str, Any]) -> int:
 
 @pytest.mark.parametrize("name", ["werkzeug", "wsgiref"])
 def test_a_server_with_a_thread_for_each_request_opens_few_files(name: str, tmp_path: Path) -> None:
-    """A thousand requests leave as much behind as one does."""
+    """A server leaves as much open after a thousand requests as after one."""
     with running(name, tmp_path, app=WITHOUT_COLLECTOR, environ=UNCOLLECTED) as server:
         client = Client(server)
         before = settled(client, name)
@@ -177,7 +176,7 @@ def test_a_server_with_a_thread_for_each_request_opens_few_files(name: str, tmp_
 
 
 def settled(client: Client, name: str) -> dict[str, Any]:
-    """Wait until a server has no actors and no more threads than it needs; give its report."""
+    """Wait until a server has no actors and no more threads than it needs; return its report."""
     client.get("/count")
     found: dict[str, Any] = {}
 
@@ -190,7 +189,7 @@ def settled(client: Client, name: str) -> dict[str, Any]:
 
 
 def test_bodies_that_break_off_leave_nothing(tmp_path: Path) -> None:
-    """Whoever gives up, the client or the application, the session's actor is stopped."""
+    """A response that its client or its application breaks off stops its session actor."""
     with LocalSite(tmp_path) as site, no_collector():
         before = process_app.report()
         site.get("/count")
@@ -212,7 +211,7 @@ def test_bodies_that_break_off_leave_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", THREADS_OF)
 def test_clients_that_leave_early_leave_nothing(name: str, tmp_path: Path) -> None:
-    """A third of the readers close their sockets in the middle of a body."""
+    """A third of a thousand readers leave in the middle of a body, and leave nothing behind."""
     with running(name, tmp_path, app=WITHOUT_COLLECTOR, processes=1, environ=UNCOLLECTED) as server:
         client = Client(server)
         with Gate() as gate, ThreadPoolExecutor(THREADS) as pool:  # have all threads at work once
@@ -241,7 +240,7 @@ def ended_in_flight(
 ) -> tuple[list[bool], int | None, Client]:
     """End a server while two requests are held, which it waits for or not.
 
-    Give which of them were answered to their end, its exit code, and their client.
+    Return which of them were answered to their end, its exit code, and their client.
     """
     directory.mkdir()
     with (
@@ -272,7 +271,7 @@ def ended_in_flight(
 
 
 def was_answered(client: Client, path: str, end: bytes) -> bool:
-    """Tell whether an answer came, to its end."""
+    """Return whether an answer came, to its end."""
     try:
         with client.open(path) as response:
             body = response.read()
@@ -292,7 +291,7 @@ def test_requests_in_flight_at_the_end_finish(name: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("name", CUTTING)
 def test_requests_that_a_server_cuts_off_commit_nothing_more(name: str, tmp_path: Path) -> None:
-    """Some servers do not wait for their requests, with sessions or without them."""
+    """A server that does not wait for its requests commits nothing of what it cuts off."""
     without = ended_in_flight(name, tmp_path / "without", WITHOUT_SESSIONS, waits=False)
     assert without[:2] == ([False, False], 0)
     answered, code, client = ended_in_flight(name, tmp_path / "with", SITE, waits=False)
@@ -301,8 +300,8 @@ def test_requests_that_a_server_cuts_off_commit_nothing_more(name: str, tmp_path
 
 
 @pytest.mark.parametrize("name", ["gunicorn", "waitress", "cheroot", "uwsgi", "uwsgi graceful"])
-def test_a_janitor_at_work_does_not_hold_up_the_end(name: str, tmp_path: Path) -> None:
-    """SIGTERM ends a server within seconds though its janitor would go on for ever."""
+def test_a_cleanup_worker_at_work_does_not_hold_up_the_end(name: str, tmp_path: Path) -> None:
+    """SIGTERM ends a server within seconds though its cleanup worker would go on for ever."""
     with (
         Gate() as gate,
         running(
@@ -320,7 +319,7 @@ def test_a_janitor_at_work_does_not_hold_up_the_end(name: str, tmp_path: Path) -
 
 
 def test_a_worker_that_is_ended_finishes_its_requests(tmp_path: Path) -> None:
-    """SIGTERM to one of gunicorn's workers: another takes its place, and nothing is lost."""
+    """A worker of gunicorn that SIGTERM ends loses nothing, and another takes its place."""
     with (
         Gate() as gate,
         ThreadPoolExecutor(2) as pool,
@@ -338,9 +337,9 @@ def test_a_worker_that_is_ended_finishes_its_requests(tmp_path: Path) -> None:
 
 
 def test_a_worker_that_has_served_enough_loses_nothing(tmp_path: Path) -> None:
-    """gunicorn's max_requests: requests in flight finish, and the janitor does not delay it."""
+    """A worker that has served max_requests finishes those in flight and ends at once."""
     with (
-        Gate() as janitor,
+        Gate() as cleanup,
         Gate() as gate,
         ThreadPoolExecutor(AT_ONCE) as pool,
         running(
@@ -350,12 +349,12 @@ def test_a_worker_that_has_served_enough_loses_nothing(tmp_path: Path) -> None:
             store=BUSY_STORE,
             processes=1,
             settings="max_requests = 5\n",
-            environ={"GATE": str(janitor.port), "GLIMR_SESSION_GC_CHANCE": "1"},
+            environ={"GATE": str(cleanup.port), "GLIMR_SESSION_GC_CHANCE": "1"},
         ) as server,
     ):
         client = Client(server)
         client.get("/count")
-        janitor.wait()
+        cleanup.wait()
         held = [pool.submit(client.get, f"/held?gate={gate.port}") for _ in range(2)]
         (first,) = {gate.wait_for_pid() for _ in held}
         for _ in range(2):
@@ -370,7 +369,7 @@ def test_a_worker_that_has_served_enough_loses_nothing(tmp_path: Path) -> None:
 
 
 def test_a_worker_that_is_killed_takes_nothing_with_it(tmp_path: Path) -> None:
-    """SIGKILL in the middle of requests: what was acknowledged is there, and others go on."""
+    """A worker that SIGKILL ends loses nothing that was acknowledged, and others go on."""
     with Gate() as gate, running("gunicorn", tmp_path, app=SITE) as server:
         client = Client(server)
         numbers = [client.get("/count")["found"]]
@@ -427,7 +426,7 @@ def uwsgi(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def test_uwsgi_loses_nothing(uwsgi: Server) -> None:
-    """Increments in all of its processes add up to as many as were answered."""
+    """Increments in all processes of uWSGI add up to as many as were answered."""
     client = Client(uwsgi)
     client.get("/count")
     numbers = seen_by_all(uwsgi, lambda: client.get("/count"))
@@ -447,7 +446,7 @@ def test_a_logout_ends_the_session_in_every_process_of_uwsgi(uwsgi: Server) -> N
 
 
 def test_a_file_goes_through_the_wrapper_of_uwsgi(uwsgi: Server) -> None:
-    """It is a function there and no type: the body arrives whole, and the session is saved."""
+    """A body in uWSGI's file wrapper, which is no type, arrives whole and saves its session."""
     client = Client(uwsgi)
     for _ in range(2):
         with client.open("/file") as response:
@@ -464,7 +463,7 @@ def test_a_file_goes_through_the_wrapper_of_uwsgi(uwsgi: Server) -> None:
     ],
 )
 def test_a_process_of_uwsgi_has_locks_of_its_own(app: str, settings: str, tmp_path: Path) -> None:
-    """What its master did with the store does not make a worker believe it had locked it."""
+    """A worker of uWSGI has locked the database itself, whatever its master did before."""
     with running(
         "uwsgi", tmp_path, app=app, processes=4, threads=2, settings=settings, environ=UNCOLLECTED
     ) as server:
@@ -483,6 +482,6 @@ def test_a_process_of_uwsgi_has_locks_of_its_own(app: str, settings: str, tmp_pa
 
 
 def with_locks(file: Path) -> set[int]:
-    """Give the ids of the processes that hold a lock on a file."""
+    """Return the ids of the processes that hold a lock on a file."""
     lock = re.compile(rf"POSIX .* (\d+) \S+:{file.stat().st_ino} ")
     return {int(found) for found in lock.findall(Path("/proc/locks").read_text())}

@@ -24,8 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from glimr_session import DiskStore, SessionStore, generate_id
-from glimr_session.store import MOVED
+from glimr_session import CommitResult, DiskStore, SessionStore, generate_id
 from glimr_session.testing.contract import (
     Request,
     begin,
@@ -123,7 +122,7 @@ def write(
     """Commit one thing after another, for ever."""
     store = DiskStore(directory)
 
-    def commit(step: Step, request: Request, *transitions: Any) -> Any:
+    def commit(step: Step, request: Request, *transitions: Any) -> CommitResult:
         tell(False, step)
         answer = request.answer(*transitions)
         tell(True, step)
@@ -142,14 +141,15 @@ def write(
         old, new = chain.state.id, generate_id()
         slow = Request(store, old)
         moved = commit(("move", [old, new, key]), Request(store, old), put(key, 1), to(new))
-        assert str(moved).partition("~")[0] == new
-        assert commit(("late", [new, "late"]), slow, put("late", 1)) is MOVED
+        assert moved.cookie_value.partition("~")[0] == new
+        assert commit(("late", [new, "late"]), slow, put("late", 1)) is CommitResult.MOVED
         if number % 3:
-            assert commit(("end", [new]), Request(store, new), invalidate) == ""
+            outcome = commit(("end", [new]), Request(store, new), invalidate)
+            assert outcome is CommitResult.EMPTY
 
 
 def start(work: Callable[[], object]) -> int:
-    """Do some work in a child; give its process id."""
+    """Do some work in a child; return its process id."""
     pid = os.fork()
     if pid:
         return pid
@@ -165,7 +165,7 @@ def start(work: Callable[[], object]) -> int:
 
 
 def ended(pid: int) -> int:
-    """Wait for a child, and give its exit code: a negative one is a signal's number."""
+    """Wait for a child; return its exit code, which is negative for a signal."""
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
@@ -233,9 +233,9 @@ def look(directory: Path, ledger: Ledger) -> None:
     connection = sqlite3.connect(directory / "cache.db")
     assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     connection.close()
-    wire = begin(store)
-    assert content(store, wire) == ({"a": 1}, {})
-    store.destroy(wire)
+    cookie_value = begin(store)
+    assert content(store, cookie_value) == ({"a": 1}, {})
+    store.destroy(cookie_value)
 
 
 def prepare(directory: Path, shared: list[str]) -> None:
@@ -268,6 +268,7 @@ def start_and_be_killed(directory: Path) -> None:
         os.kill(pid, signal.SIGKILL)
         ended(pid)
         assert ended(start(partial(look, place, Ledger([])))) == 0
+        assert not list(place.glob(".new-*")), "a killed start has left its directory"
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""The stores that come with the package."""
+"""Where sessions are kept between requests; ``base`` has the contract."""

@@ -1,7 +1,7 @@
 """The whole session in the signed cookie: nothing to run, nothing to clean up.
 
-The price: some four kilobytes at most; of two requests at once the later answer wins
-whole; and a logout takes the cookie from the browser, not from whoever copied it.
+The price: four kilobytes at most; of two requests at once the later response wins whole;
+and a logout takes the cookie from the browser, not from someone who has copied it.
 """
 
 from __future__ import annotations
@@ -10,32 +10,56 @@ import base64
 import binascii
 import time
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+import msgspec
+
+from .._session.changes import Changes
+from .._session.serialization import Payload, PayloadDecoder, StoredSession, encode
+from .._session.values import validate_items
+from .._validation import Duration, to_seconds
 from ..errors import SessionTooLarge
-from ..payload import StoredSession, checked_items, decode_stored, encode_stored
-from ..store import DEFAULT_LIFETIME, Data, Duration, SessionStore, seconds
-
-if TYPE_CHECKING:
-    from ..state import Changes
+from .base import DEFAULT_LIFETIME, CommitResult, Data, SessionStore
 
 __all__ = ["CookieStore", "cookie_store"]
 
 # RFC 6265, section 6.1: what browsers keep of a cookie, its name and attributes included.
-_LARGEST: Final = 4096
+_MAX_SIZE: Final = 4096
+
+
+class _Content(Payload, omit_defaults=True, kw_only=True):
+    """What is in the cookie. Times are seconds since the epoch.
+
+    The names on the wire stay as they are: browsers have cookies with them.
+    """
+
+    id: str = ""
+    created_at: float = msgspec.field(default=0.0, name="created")
+    last_used_at: float = msgspec.field(default=0.0, name="seen")
+
+
+_decode = PayloadDecoder(_Content)
 
 
 class CookieStore(SessionStore):
-    """Keeps id, data, flash, and when they were made and last used, in the cookie.
+    """Keeps id, data, flash, and the times of creation and last use in the cookie.
 
-    ``lifetime`` is the idle and ``absolute_lifetime`` the absolute timeout, in seconds
-    or as a ``timedelta``; 0 is no absolute timeout. The cookie is signed, not
-    encrypted: the user can read what is in it.
+    The cookie is signed, not encrypted: its user can read the session.
+
+    Args:
+        lifetime: the idle timeout, in seconds or as a ``timedelta``.
+        absolute_lifetime: the absolute timeout, likewise; 0 is none.
+
+    Example:
+        >>> store = CookieStore(lifetime=600)
+        >>> value = store.cookie_value("an id", {"n": 1}, {})
+        >>> store.load(value)
+        ({'n': 1}, {})
     """
 
     kind = "cookie"
     server_side = False
-    largest = _LARGEST
+    max_cookie_size = _MAX_SIZE
 
     def __init__(
         self,
@@ -43,23 +67,30 @@ class CookieStore(SessionStore):
         lifetime: Duration = DEFAULT_LIFETIME,
         absolute_lifetime: Duration = timedelta(0),
     ) -> None:
-        self.lifetime = seconds("lifetime", lifetime)
-        self.absolute_lifetime = seconds("absolute_lifetime", absolute_lifetime, zero=True)
+        self.lifetime = to_seconds("lifetime", lifetime)
+        self.absolute_lifetime = to_seconds("absolute_lifetime", absolute_lifetime, allow_zero=True)
 
     def open(self, cookie_value: str) -> StoredSession | None:
         try:
             decoded = base64.urlsafe_b64decode(cookie_value + "=" * (-len(cookie_value) % 4))
         except (binascii.Error, ValueError):
             return None
-        stored = decode_stored(decoded)
-        if stored is None or self._ended(stored):
+        content = _decode(decoded)
+        if content is None or self._has_expired(content):
             return None
-        return stored
+        return StoredSession(
+            id=content.id,
+            data=content.data,
+            flash=content.flash,
+            created_at=content.created_at,
+            last_used_at=content.last_used_at,
+        )
 
-    def commit(self, changes: Changes) -> str:
-        """Put the session as this request leaves it into a new cookie.
+    def commit(self, changes: Changes, *, wait: bool = True) -> CommitResult:
+        """Return a cookie with the session as this request leaves it.
 
-        There is nothing to merge with, and so nothing that could be gone.
+        Nothing is stored elsewhere, so there is nothing to merge with and nothing can be
+        gone.
         """
         base = changes.base
         now = time.time()
@@ -69,57 +100,53 @@ class CookieStore(SessionStore):
             data, flash = changes.replay(base.data, base.flash)
         begins = base is None or changes.invalidated
         if begins and not data and not flash:
-            return ""
-        created = now if base is None or begins or changes.moved else base.created or now
-        return _wire(
-            StoredSession(id=changes.id, data=data, flash=flash, created=created, seen=now)
-        )
-
-    def load(self, session_id: str) -> tuple[Data, Data]:
-        """Give data and flash of a cookie value: it is all there is to know it by."""
-        stored = self.open(session_id)
-        return ({}, {}) if stored is None else (stored.data, stored.flash)
-
-    def save(self, session_id: str, data: Data, flash: Data) -> None:
-        """Do nothing: ``cookie_value`` is what saves."""
-
-    def destroy(self, session_id: str) -> None:
-        """Do nothing: the cookie ends in the browser."""
+            return CommitResult.EMPTY
+        created_at = now if base is None or begins or changes.id_changed else base.created_at
+        return CommitResult.stored(_cookie_value(changes.id, data, flash, created_at or now, now))
 
     def gc(self) -> int:
         return 0
 
-    def cookie_value(self, session_id: str, data: Data, flash: Data) -> str:
-        now = time.time()
-        return _wire(
-            StoredSession(
-                id=session_id,
-                data=checked_items(data),
-                flash=checked_items(flash),
-                created=now,
-                seen=now,
-            )
-        )
-
-    def touch(self, session_id: str) -> bool:
-        """Give False: there is no session here, the lifecycle commits it anew instead."""
+    def touch(self, cookie_value: str) -> bool:
+        """Return False: the request sends a new cookie instead."""
         return False
 
-    def _ended(self, stored: StoredSession) -> bool:
+    def save(self, session_id: str, data: Data, flash: Data) -> None:
+        """Do nothing: ``cookie_value`` holds what is to be saved."""
+
+    def cookie_value(self, session_id: str, data: Data, flash: Data) -> str:
         now = time.time()
-        return now >= stored.seen + self.lifetime or (
-            self.absolute_lifetime > 0 and now >= stored.created + self.absolute_lifetime
+        return _cookie_value(session_id, validate_items(data), validate_items(flash), now, now)
+
+    async def aopen(self, cookie_value: str) -> StoredSession | None:
+        return self.open(cookie_value)
+
+    async def acommit(self, changes: Changes) -> CommitResult:
+        return self.commit(changes)
+
+    async def atouch(self, cookie_value: str) -> bool:
+        return self.touch(cookie_value)
+
+    def _has_expired(self, content: _Content) -> bool:
+        now = time.time()
+        return now >= content.last_used_at + self.lifetime or (
+            self.absolute_lifetime > 0 and now >= content.created_at + self.absolute_lifetime
         )
 
 
-def _wire(stored: StoredSession) -> str:
-    value = base64.urlsafe_b64encode(encode_stored(stored)).rstrip(b"=")
-    if len(value) > _LARGEST:
+def _cookie_value(
+    session_id: str, data: Data, flash: Data, created_at: float, last_used_at: float
+) -> str:
+    content = _Content(
+        data=data, flash=flash, id=session_id, created_at=created_at, last_used_at=last_used_at
+    )
+    value = base64.urlsafe_b64encode(encode(content)).rstrip(b"=")
+    if len(value) > _MAX_SIZE:
         raise SessionTooLarge(
-            f"the session takes {len(value)} bytes, and a cookie holds {_LARGEST} "
+            f"the session takes {len(value)} bytes, and a cookie holds {_MAX_SIZE} "
             'with its name and attributes; store less, or use store = "disk"',
             size=len(value),
-            limit=_LARGEST,
+            limit=_MAX_SIZE,
         )
     return value.decode("ascii")
 

@@ -21,8 +21,8 @@ lines of the test. :class:`Steps` does that with requests to a whole application
 
 from typing import TYPE_CHECKING, Any
 
-from .steps import Steps
-from .visits import Visit, Visitor
+from .clients import Visit, Visitor
+from .interleavings import Steps
 
 if TYPE_CHECKING:
     from .contract import StoreContract

@@ -1,0 +1,161 @@
+"""Checks of settings. Each raises ConfigError, which names the setting and what is allowed."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any, Final, TypeAlias
+
+from .errors import ConfigError
+
+__all__ = [
+    "MAKE_A_KEY",
+    "Duration",
+    "check_chance",
+    "check_cookie_attributes",
+    "check_durability",
+    "check_secret_keys",
+    "import_string",
+    "safe_repr",
+    "to_seconds",
+    "why_secure",
+]
+
+Duration: TypeAlias = timedelta | float
+"""A ``datetime.timedelta`` or a number of seconds."""
+
+# RFC 6265, section 4.1.1: a name is a token; a path and a domain hold no separators.
+_NAME: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_PATH: Final = r"/[!-:<-~]*"
+_DOMAIN: Final = r"\.?[0-9A-Za-z]([0-9A-Za-z.-]*[0-9A-Za-z])?"
+
+_MAX_ATTRIBUTE: Final = 1024  # bytes: RFC 6265bis, section 5.6
+
+_MIN_KEY: Final = 32  # characters: 128 bits, even for a key of hex digits
+
+MAKE_A_KEY: Final = (
+    'Make one with: python -c "import secrets; print(secrets.token_hex(32))" '
+    "and set GLIMR_SESSION_SECRET_KEYS to it."
+)
+
+
+def safe_repr(value: object) -> str:
+    """Return the repr of any value for an error message; it never fails."""
+    try:
+        return repr(value)
+    except (ValueError, RecursionError):  # over 4,300 digits, or nested too deeply
+        return f"a very large {type(value).__name__}"
+
+
+def to_seconds(setting: str, duration: Duration, *, allow_zero: bool = False) -> float:
+    """Return a duration in seconds.
+
+    Raises:
+        ConfigError: it is no duration, not finite, or not above 0 (not at least 0 with
+            ``allow_zero``).
+    """
+    if isinstance(duration, timedelta):
+        value = duration.total_seconds()
+    elif isinstance(duration, int | float) and not isinstance(duration, bool):
+        try:
+            value = float(duration)
+        except OverflowError:
+            value = float("inf")
+    else:
+        raise ConfigError(
+            f"{setting} is a datetime.timedelta or a number of seconds, not {safe_repr(duration)}"
+        )
+    if not (0 < value < float("inf") or (allow_zero and value == 0)):
+        least = "0 (none) or more" if allow_zero else "more than 0"
+        raise ConfigError(f"{setting} must be {least} seconds, not {safe_repr(duration)}")
+    return value
+
+
+def check_durability(setting: str, value: object) -> None:
+    """Raise ConfigError unless the value says which failures an acknowledged commit survives."""
+    if value not in ("process", "power"):
+        raise ConfigError(f'{setting}: {safe_repr(value)} is not "process" or "power"')
+
+
+def check_chance(chance: object) -> None:
+    """Raise ConfigError unless the value is a number above 0 and at most 1."""
+    number = isinstance(chance, int | float) and not isinstance(chance, bool)
+    if not number or not 0 < chance <= 1:  # type: ignore[operator]  # it is a number
+        raise ConfigError(f"gc_chance must be above 0 and at most 1, not {safe_repr(chance)}")
+
+
+def check_secret_keys(secret_keys: Sequence[str]) -> None:
+    """Raise ConfigError for keys that can be guessed; the message does not quote them."""
+    for number, key in enumerate(secret_keys):
+        if len(key) < _MIN_KEY:
+            raise ConfigError(
+                f"secret_keys[{number}] has {len(key)} characters; it needs {_MIN_KEY} or more. "
+                f"{MAKE_A_KEY}"
+            )
+        if any("\ud800" <= character <= "\udfff" for character in key):
+            raise ConfigError(f"secret_keys[{number}] is not text in UTF-8. {MAKE_A_KEY}")
+
+
+def check_cookie_attributes(
+    *, name: str, path: str, domain: str, samesite: str, secure: bool | None, partitioned: bool
+) -> None:
+    """Raise ConfigError for a cookie that browsers would reject, naming the setting."""
+    if not re.fullmatch(_NAME, name):
+        raise ConfigError(
+            f"cookie: {name!r} is not a cookie name; use letters, digits, - and _, as in "
+            '"glimr_session"'
+        )
+    if not re.fullmatch(_PATH, path):
+        raise ConfigError(
+            f"cookie_path: {path!r} is not a path; it begins with / and has no spaces, "
+            "semicolons or control characters"
+        )
+    if domain and not re.fullmatch(_DOMAIN, domain):
+        raise ConfigError(
+            f'cookie_domain: {domain!r} is not a domain; write it as in "example.com", or "" '
+            "for this host alone"
+        )
+    for setting, value in (("cookie_path", path), ("cookie_domain", domain)):
+        if len(value) > _MAX_ATTRIBUTE:
+            raise ConfigError(
+                f"{setting} has {len(value)} characters; browsers ignore more than {_MAX_ATTRIBUTE}"
+            )
+    if samesite not in ("Lax", "Strict", "None"):
+        raise ConfigError(f'cookie_samesite: {samesite!r} is not "Lax", "Strict" or "None"')
+    why = why_secure(name, samesite, partitioned)
+    if why and secure is False:
+        raise ConfigError(f"cookie_secure: false contradicts {why}, which browsers tie to Secure")
+    if name.lower().startswith("__host-") and (path != "/" or domain):
+        raise ConfigError(
+            f'cookie: {name!r} asks browsers for cookie_path = "/" and no cookie_domain; '
+            f"here they are {path!r} and {domain!r}"
+        )
+
+
+def why_secure(name: str, samesite: str, partitioned: bool) -> str:
+    """Return the setting that requires Secure, as an error message names it, or ""."""
+    if name.lower().startswith(("__host-", "__secure-")):
+        return f"cookie = {name!r}"
+    if samesite == "None":
+        return 'cookie_samesite = "None"'
+    return "cookie_partitioned = true" if partitioned else ""
+
+
+def import_string(setting: str, reference: str) -> Callable[..., Any]:
+    """Import the callable that ``package.module:name`` refers to.
+
+    Raises:
+        ConfigError: it cannot be imported, or it is not callable.
+    """
+    module, _, attribute = reference.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"{setting}: {reference} cannot be imported: {error}") from error
+    if not callable(found):
+        raise ConfigError(
+            f"{setting}: {reference} is of type {type(found).__name__}, which cannot be called"
+        )
+    return found  # type: ignore[no-any-return]

@@ -1,0 +1,324 @@
+"""SessionStore: what a place for sessions promises, whatever it is made of."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from datetime import timedelta
+from typing import ClassVar, Final, Literal, ParamSpec, TypeAlias, TypeVar
+
+from .._ids import split_cookie_value
+from .._session.changes import Changes
+from .._session.serialization import Record, StoredSession
+from .._session.values import Json, validate_items
+from ..errors import StoreUnavailable
+
+__all__ = [
+    "DEFAULT_LIFETIME",
+    "Changes",
+    "CommitResult",
+    "Data",
+    "NullStore",
+    "SessionStore",
+    "StoredSession",
+    "new",
+]
+
+A = TypeVar("A")
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Data: TypeAlias = dict[str, Json]
+
+DEFAULT_LIFETIME: Final = timedelta(minutes=120)
+
+
+class CommitResult(Record, frozen=True):
+    """What became of a commit.
+
+    Attributes:
+        outcome:
+            - ``stored``: it was made; ``cookie_value`` is what the browser has to send.
+            - ``empty``: it was made, and no session is left.
+            - ``moved``: it was made in the session, which another request has given another
+              id meanwhile. That id is not for the browser of this request: it may belong to
+              a stranger who knew the id from before a login.
+            - ``gone``: the session has ended; nothing was written. Also for a request that
+              would move a session that another request has moved.
+            - ``busy``: another writer holds the lock, and ``wait`` was False; nothing was
+              written, and the same commit can be tried again.
+        cookie_value: what goes over the wire, to be signed; "" unless ``stored``.
+    """
+
+    outcome: Literal["stored", "empty", "moved", "gone", "busy"]
+    cookie_value: str = ""
+
+    EMPTY: ClassVar[CommitResult]
+    MOVED: ClassVar[CommitResult]
+    GONE: ClassVar[CommitResult]
+    BUSY: ClassVar[CommitResult]
+
+    @classmethod
+    def stored(cls, cookie_value: str) -> CommitResult:
+        """Return the result of a commit that left a session."""
+        return cls("stored", cookie_value)
+
+
+CommitResult.EMPTY = CommitResult("empty")
+CommitResult.MOVED = CommitResult("moved")
+CommitResult.GONE = CommitResult("gone")
+CommitResult.BUSY = CommitResult("busy")
+
+
+class SessionStore(ABC):
+    """A place where sessions are kept between requests.
+
+    A store implements ``open``, ``commit`` and ``gc``. The rest builds on these; override
+    what the store can do better.
+
+    Absence is a value and an outage is an error: every operation that cannot reach the
+    storage raises :class:`~glimr_session.StoreUnavailable`, and none answers in its place.
+
+    A store is shared by all threads of a process and must survive a fork. What it cannot
+    promise it declares in the class variables. ``glimr_session.testing.StoreContract`` has
+    all promises as tests.
+    """
+
+    kind: ClassVar[str] = "custom"
+    """Part of the salt of the cookie: cookies for one kind mean nothing to another."""
+
+    server_side: ClassVar[bool] = True
+    """Whether the data stays on the server. If it travels in the cookie, ``destroy`` cannot
+    recall a copy, and nothing can be committed after the headers have left."""
+
+    atomic: ClassVar[bool] = False
+    """Whether ``commit`` is one atomic step and follows a session that has moved. Then
+    concurrent requests lose nothing."""
+
+    expires_by_itself: ClassVar[bool] = False
+    """Whether the storage removes expired sessions by itself. Then ``gc`` removes nothing,
+    and requests never start a cleanup."""
+
+    max_cookie_size: ClassVar[int | None] = None
+    """The largest ``cookie_value`` in bytes, or None where it is only an id."""
+
+    lifetime: float = 0.0
+    """Idle timeout in seconds; 0: the store does not say, and the configuration's holds."""
+
+    absolute_lifetime: float = 0.0
+    """Absolute timeout in seconds, counted from the making of the id; 0: none."""
+
+    @abstractmethod
+    def open(self, cookie_value: str) -> StoredSession | None:
+        """Return the session behind a verified cookie value or a bare id.
+
+        None if it is unknown, expired, destroyed or unreadable. Writes nothing.
+
+        Raises:
+            StoreUnavailable: the storage cannot be read.
+        """
+
+    @abstractmethod
+    def commit(self, changes: Changes, *, wait: bool = True) -> CommitResult:
+        """Replay the changes onto what is stored now, in one atomic step.
+
+        Creates a session (``changes.base`` is None), changes it, moves it to another id
+        (``changes.id_changed``), or destroys it and perhaps creates another one
+        (``changes.invalidated``). What was destroyed is not brought back.
+
+        Args:
+            changes: what the request did; ``changes.base`` came from ``open``.
+            wait: False answers ``CommitResult.BUSY`` at once where another writer would have
+                to be waited for. Event loops do that.
+
+        Raises:
+            StoreUnavailable: nothing was written.
+            SessionTooLarge: nothing was written.
+        """
+
+    @abstractmethod
+    def gc(self) -> int:
+        """Remove expired sessions, and only those, in bounded steps; return their number.
+
+        Raises:
+            StoreUnavailable: the storage cannot be written.
+        """
+
+    def touch(self, cookie_value: str) -> bool:
+        """Push the idle timeout on, never past the absolute one; return whether it is there.
+
+        Takes a cookie value or a bare id.
+        """
+        stored = self.open(cookie_value)
+        return stored is not None and self.commit(Changes(stored, stored.id)).outcome == "stored"
+
+    def close(self) -> None:  # noqa: B027  # most have nothing to give back
+        """Release what is open and not in use; the next operation opens it again."""
+
+    # For event loops.
+
+    async def aopen(self, cookie_value: str) -> StoredSession | None:
+        """As ``open``, without blocking the event loop: in a thread."""
+        return await _in_thread(self.open, cookie_value)
+
+    async def acommit(self, changes: Changes) -> CommitResult:
+        """As ``commit``, without blocking the event loop: in a thread."""
+        return await _in_thread(self.commit, changes)
+
+    async def atouch(self, cookie_value: str) -> bool:
+        """As ``touch``, without blocking the event loop: in a thread."""
+        return await _in_thread(self.touch, cookie_value)
+
+    # The reference's functions.
+
+    def load(self, session_id: str) -> tuple[Data, Data]:
+        """Return data and flash of a session, by id or cookie value; empty if there is none."""
+        stored = self.open(session_id)
+        return ({}, {}) if stored is None else (stored.data, stored.flash)
+
+    def save(self, session_id: str, data: Data, flash: Data) -> None:
+        """Keep data and flash under this id, whatever was there; it is in use now."""
+        edits, shown = validate_items(data), validate_items(flash)
+        new_id, _ = split_cookie_value(session_id)
+        begun = Changes(None, new_id, edits=edits, flash=shown)
+        stored = self.open(session_id)
+        if stored is not None:
+            replaced = Changes(
+                stored, stored.id, cleared=True, edits=edits, flash=shown, consumed=stored.flash
+            )
+            if self.commit(replaced) is not CommitResult.GONE:
+                return
+        self.commit(begun)
+
+    def destroy(self, session_id: str) -> None:
+        """Remove a session at once, by id or cookie value; one that is not there is fine."""
+        stored = self.open(session_id)
+        if stored is not None:
+            self.commit(Changes(stored, stored.id, cleared=True, invalidated=True))
+
+    def cookie_value(self, session_id: str, data: Data, flash: Data) -> str:
+        """Return what goes over the wire, unsigned: the id, or in a cookie store all of it."""
+        return session_id
+
+    @staticmethod
+    def from_functions(
+        *,
+        load: Callable[[str], tuple[Data, Data]],
+        save: Callable[[str, Data, Data], None],
+        destroy: Callable[[str], None],
+        gc: Callable[[], int | None],
+        cookie_value: Callable[[str, Data, Data], str],
+    ) -> SessionStore:
+        """Return a store made of five functions; each is the method of that name.
+
+        ``load`` must return ``({}, {})`` for what is unknown or expired, and every function must
+        raise when its storage cannot be reached: StoreUnavailable, or an OSError, which becomes
+        one. Commits and renewals are a load and a save, so of two requests at once the later may
+        undo the earlier, a logout included; an empty session counts as none. Where that is not
+        good enough, subclass SessionStore.
+
+        Example:
+            >>> kept = {}
+            >>> store = SessionStore.from_functions(
+            ...     load=lambda session_id: kept.get(session_id, ({}, {})),
+            ...     save=lambda session_id, data, flash: kept.update({session_id: (data, flash)}),
+            ...     destroy=lambda session_id: kept.pop(session_id, None),
+            ...     gc=lambda: 0,
+            ...     cookie_value=lambda session_id, data, flash: session_id,
+            ... )
+            >>> store.save("some id", {"n": 1}, {})
+            >>> store.load("some id")
+            ({'n': 1}, {})
+        """
+        return _FunctionStore(load, save, destroy, gc, cookie_value)
+
+
+class _FunctionStore(SessionStore):
+    """A store made of five functions: a commit is a load and a save."""
+
+    def __init__(
+        self,
+        load: Callable[[str], tuple[Data, Data]],
+        save: Callable[[str, Data, Data], None],
+        destroy: Callable[[str], None],
+        gc: Callable[[], int | None],
+        cookie_value: Callable[[str, Data, Data], str],
+    ) -> None:
+        self._load = load
+        self._save = save
+        self._destroy = destroy
+        self._gc = gc
+        self._cookie_value = cookie_value
+
+    def open(self, cookie_value: str) -> StoredSession | None:
+        data, flash = self.load(cookie_value)
+        if not data and not flash:
+            return None
+        return StoredSession(id=cookie_value, data=data, flash=flash)
+
+    def commit(self, changes: Changes, *, wait: bool = True) -> CommitResult:
+        base = changes.base
+        data: Data = {}
+        flash: Data = {}
+        if base is not None:
+            data, flash = self.load(base.id)
+            if not data and not flash:
+                return CommitResult.GONE
+        data, flash = changes.replay(data, flash)
+        if base is not None and (changes.id_changed or changes.invalidated):
+            self.destroy(base.id)
+        if (base is None or changes.invalidated) and not data and not flash:
+            return CommitResult.EMPTY
+        self.save(changes.id, data, flash)
+        return CommitResult.stored(self.cookie_value(changes.id, data, flash))
+
+    def gc(self) -> int:
+        return _reach(self._gc) or 0
+
+    def load(self, session_id: str) -> tuple[Data, Data]:
+        return _reach(self._load, session_id)
+
+    def save(self, session_id: str, data: Data, flash: Data) -> None:
+        _reach(self._save, session_id, data, flash)
+
+    def destroy(self, session_id: str) -> None:
+        _reach(self._destroy, session_id)
+
+    def cookie_value(self, session_id: str, data: Data, flash: Data) -> str:
+        return self._cookie_value(session_id, data, flash)
+
+
+async def _in_thread(function: Callable[[A], R], argument: A) -> R:
+    from asyncio import to_thread  # 30 ms to import; an event loop has it already
+
+    return await to_thread(function, argument)
+
+
+def _reach(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Call a function of the user's; an OSError (ConnectionError is one) is an outage."""
+    try:
+        return function(*args, **kwargs)
+    except OSError as error:
+        raise StoreUnavailable(f"the session store could not be reached: {error}") from error
+
+
+new: Final = SessionStore.from_functions
+"""The reference's name for ``SessionStore.from_functions``."""
+
+
+class NullStore(SessionStore):
+    """Forgets every session at the end of its request; used when no store is configured."""
+
+    kind = "none"
+
+    def open(self, cookie_value: str) -> StoredSession | None:
+        return None
+
+    def commit(self, changes: Changes, *, wait: bool = True) -> CommitResult:
+        return CommitResult.EMPTY
+
+    def gc(self) -> int:
+        return 0
+
+    def save(self, session_id: str, data: Data, flash: Data) -> None:
+        pass

@@ -1,0 +1,221 @@
+"""The disk store's files: a private directory, the database that diskcache makes in it."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import shutil
+import sqlite3
+import stat
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import diskcache
+
+from ...errors import ConfigError
+
+__all__ = [
+    "DATABASE",
+    "Identity",
+    "check_directory",
+    "ensure_database",
+    "exclusive_lock",
+    "file_identity",
+    "log_identity",
+    "open_to_others",
+]
+
+logger = logging.getLogger("glimr_session")
+
+DATABASE: Final[str] = diskcache.core.DBNAME
+
+# The defaults drop live entries when there is a gigabyte of them; and reading a mapped file
+# that somebody has cut short kills the process.
+_SETTINGS: Final[dict[str, Any]] = {
+    "eviction_policy": "none",
+    "cull_limit": 0,
+    "sqlite_mmap_size": 0,
+}
+_DANGEROUS: Final = ("eviction_policy", "cull_limit")
+
+_NEW: Final = ".new-"  # prefix of the directory where a database is made
+
+Identity = tuple[int, int]
+"""Device and inode: the same file, wherever it is moved."""
+
+LogIdentity = tuple[int, int, bytes]
+
+
+def check_directory(directory: Path) -> None:
+    """Make the directory if it is missing, and check that it is private and writable.
+
+    Raises:
+        ConfigError: it is not; the message says how to mend it.
+    """
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        mode = stat.S_IMODE(directory.stat().st_mode)
+    except OSError as error:
+        raise ConfigError(
+            f"directory: {directory} cannot be made: {error.strerror}. Name one that can."
+        ) from error
+    if mode & 0o077:
+        raise ConfigError(f"directory: {open_to_others(directory, mode)}")
+    try:
+        if mode & 0o300 != 0o300:  # root could write all the same, against the owner's will
+            raise PermissionError(13, f"mode {mode:04o}")
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"directory: {directory} cannot be written: {error.strerror}. "
+            f"Run: chmod 700 {directory}, or name another one."
+        ) from error
+
+
+def open_to_others(directory: Path, mode: int) -> str:
+    """Return the error message for a directory that others can use."""
+    return (
+        f"{directory} is open to others (mode {mode:04o}), and anyone who can read or write it "
+        f"can read or forge sessions. Run: chmod 700 {directory}"
+    )
+
+
+def ensure_database(directory: Path, *, timeout: float, replaces_log: LogIdentity | None) -> None:
+    """Make the database if it is missing or empty, and check the one that is there.
+
+    diskcache makes it in a directory of its own, from where it is moved into place. So a
+    database is there as a whole or not at all, and nobody can lock it while it is made.
+    Hold ``exclusive_lock``.
+
+    Args:
+        directory: the store's directory.
+        timeout: seconds to wait for a writer, where the database has to be changed.
+        replaces_log: the log of the database that was here before, if it was replaced.
+
+    Raises:
+        sqlite3.Error, OSError: the database is damaged or cannot be used.
+    """
+    for left in directory.glob(f"{_NEW}*"):  # by a start that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    path = directory / DATABASE
+    log = directory / f"{DATABASE}-wal"
+    found = _stat(path)
+    if found is None or (replaces_log is not None and log_identity(log) == replaces_log):
+        # SQLite recognises a log by its name alone, and would replay that of another
+        # database into this one.
+        log.unlink(missing_ok=True)
+        (directory / f"{DATABASE}-shm").unlink(missing_ok=True)
+    if found is not None and found.st_size > 0:
+        _check_database(directory, timeout)
+        return
+    if found is not None:
+        logger.warning("%s is empty; no session that was in it is left.", path)
+    _make_database(directory)
+
+
+def _make_database(directory: Path) -> None:
+    made = Path(tempfile.mkdtemp(prefix=_NEW, dir=directory))
+    try:
+        diskcache.Cache(str(made), **_SETTINGS).close()
+        (made / DATABASE).replace(directory / DATABASE)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def _check_database(directory: Path, timeout: float) -> None:
+    """Read the settings and triggers of an existing database; mend what can be mended."""
+    path = directory / DATABASE
+    with closing(
+        sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=timeout)
+    ) as connection:
+        connection.isolation_level = None
+        settings = dict(connection.execute("SELECT key, value FROM Settings"))
+        triggers = connection.execute(
+            "SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'Cache'"
+        ).fetchone()[0]
+        connection.execute("SELECT key, raw, mode, tag, value FROM Cache LIMIT 1").fetchone()
+        dangerous = [name for name in _DANGEROUS if settings.get(name) != _SETTINGS[name]]
+        if not dangerous and triggers >= _TRIGGERS:
+            return
+        # diskcache itself would go on trying for minutes if another process had the lock.
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
+    if dangerous:
+        logger.warning(
+            "%s was opened as a cache that may drop entries (%s), live sessions included. It is "
+            "set back; open it without settings of your own, or sessions are lost.",
+            path,
+            ", ".join(f"{name} = {settings.get(name)!r}" for name in dangerous),
+        )
+    try:
+        with closing(diskcache.Cache(str(directory), **_SETTINGS)) as cache:
+            if triggers < _TRIGGERS:  # an earlier version removed them
+                cache.reset("count", _count(path, timeout))  # pyright: ignore[reportArgumentType]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise sqlite3.DatabaseError(f"malformed settings: {error}") from error
+
+
+_TRIGGERS: Final = 5  # that diskcache has on its table: they count rows and bytes
+
+
+def _count(path: Path, timeout: float) -> int:
+    with closing(sqlite3.connect(path, timeout=timeout)) as connection:
+        ((count,),) = connection.execute("SELECT count(key) FROM Cache")
+    return int(count)
+
+
+def file_identity(path: Path) -> Identity | None:
+    """Return the identity of a file, or None if it is missing."""
+    found = _stat(path)
+    return None if found is None else (found.st_dev, found.st_ino)
+
+
+def log_identity(log: Path) -> LogIdentity | None:
+    """Return what no other log has; an inode is reused, and a log's header is random."""
+    try:
+        with log.open("rb") as file:
+            found = os.fstat(file.fileno())
+            header = file.read(32)
+    except FileNotFoundError:
+        return None
+    return (found.st_dev, found.st_ino, header) if header else None
+
+
+@contextmanager
+def exclusive_lock(directory: Path, timeout: float) -> Iterator[None]:
+    """Let one process at a time make or check the database in this directory.
+
+    Raises:
+        TimeoutError: another process has held the lock for ``timeout`` seconds.
+    """
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    deadline = time.monotonic() + timeout
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise TimeoutError("another process has been opening it all the time") from None
+                time.sleep(0.001)
+        try:
+            yield
+        finally:
+            # Closing is not enough: a process forked meanwhile has the descriptor too.
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+    finally:
+        os.close(descriptor)
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None

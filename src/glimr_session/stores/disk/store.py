@@ -1,0 +1,393 @@
+"""DiskStore: sessions as rows of a database that diskcache has made."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import secrets
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from ..._ids import join_cookie_value, key_and_number, number_for, split_cookie_value, storage_key
+from ..._session.changes import Changes
+from ..._session.serialization import Payload, PayloadDecoder, Record, StoredSession, encode
+from ..._validation import Duration, check_durability, to_seconds
+from ..base import DEFAULT_LIFETIME, CommitResult, Data, SessionStore
+from .database import Database
+from .pool import WouldBlock
+from .queries import Found, Row, SessionConnection, checksum
+
+__all__ = ["DiskStore", "disk_store"]
+
+logger = logging.getLogger("glimr_session")
+
+_MAX_REVISION: Final = 2**62  # SQLite's integers have 63 bits, and one is added
+
+# Commits of others to a session while a request has it open, at most. Revisions begin at
+# random, so one that is farther away is that of another session.
+_MAX_COMMITS: Final = 2**24
+
+# Rows outlive their sessions by this many seconds, so that a clock that steps forward by
+# less, and back again, has destroyed nothing: not by two hours, as with a mistaken time
+# zone, nor by four, from two hours behind to two ahead.
+_GRACE: Final = 5 * 3600.0
+
+# expire_time may lie ahead by this share of the idle timeout, so that a session in use need
+# not move it at each commit.
+_EXPIRY_MARGIN: Final = 0.1
+
+# Sessions that gc removes at a time, some 20 us each; where each batch waits for the disk,
+# ten times as many.
+_BATCH_SIZE: Final = {"process": 10, "power": 100}
+
+# A pause is so many times as long as its batch, so that one commit in so many finds the
+# lock taken; and within these bounds, in seconds.
+_PAUSE_FACTOR: Final = 40
+_MIN_PAUSE: Final = 0.008
+_MAX_PAUSE: Final = 0.1
+
+# A row is in the table and in two indexes, and seldom on a page that is in the log already;
+# diskcache's triggers change its Settings.
+_PAGES_PER_ROW: Final = 3
+
+
+class _Content(Payload, omit_defaults=True):
+    """What no column has. ``flashed`` is the revision in which each flash value was set."""
+
+    flashed: dict[str, int] = msgspec.field(default_factory=dict)
+
+
+class _Marks(Record, frozen=True):
+    """Where a session is, and at which version."""
+
+    rowid: int
+    revision: int
+    purge_after: float
+    flashed: dict[str, int]
+
+
+_decode = PayloadDecoder(_Content)
+
+
+class DiskStore(SessionStore):
+    """Keeps sessions in a directory of this machine, for any number of processes.
+
+    The directory must be on a local file system: SQLite's locks do not hold on a network one.
+    A plain ``diskcache.Cache`` can open it and finds each session under its hashed id.
+
+    A damaged database, or a directory that others can read or that cannot be written, is an
+    error here and not of the first request. While the store is in use, both are
+    StoreUnavailable, and a database that was deleted is made anew within a second.
+
+    Args:
+        directory: made with mode 0700 if it is missing; ``~`` and ``$NAME`` are expanded.
+        lifetime: the idle timeout, in seconds or as a ``timedelta``.
+        absolute_lifetime: the absolute timeout, likewise; 0 is none.
+        timeout: how long to wait for another writer, likewise.
+        durability: which failure an acknowledged commit survives: "process", the death of
+            this process, or "power", that of the machine, at the cost of a wait for the disk.
+
+    Raises:
+        ConfigError: a setting or the directory is wrong.
+        StoreUnavailable: the database is damaged or cannot be opened.
+
+    Example:
+        >>> import tempfile
+        >>> store = DiskStore(tempfile.mkdtemp(), lifetime=600)
+        >>> store.save("0" * 64, {"n": 1}, {})
+        >>> store.load("0" * 64)
+        ({'n': 1}, {})
+    """
+
+    kind = "disk"
+    atomic = True
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        lifetime: Duration = DEFAULT_LIFETIME,
+        absolute_lifetime: Duration = timedelta(0),
+        timeout: Duration = 5.0,
+        durability: str = "process",
+    ) -> None:
+        self.directory = Path(os.path.expandvars(directory)).expanduser().absolute()
+        self.lifetime = to_seconds("lifetime", lifetime)
+        self.absolute_lifetime = to_seconds("absolute_lifetime", absolute_lifetime, allow_zero=True)
+        check_durability("durability", durability)
+        self._database = Database(
+            self.directory, timeout=to_seconds("timeout", timeout), durability=durability
+        )
+        self._expiry_margin = _EXPIRY_MARGIN * self.lifetime
+        self._batch_size = _BATCH_SIZE[durability]
+
+    def open(self, cookie_value: str) -> StoredSession | None:
+        return self._database.read(self._open, cookie_value)
+
+    def commit(self, changes: Changes, *, wait: bool = True) -> CommitResult:
+        base = changes.base
+        value = None
+        if base is not None and base.marks is not None and not changes.invalidated:
+            # Encoded before taking the write lock: what is to be written unless another
+            # commit came in between.
+            value = _merged(base, changes, base.marks.revision)
+        if wait:
+            return self._database.write(self._commit, changes, value)
+        try:
+            return self._database.write_now(self._commit, changes, value)
+        except WouldBlock:
+            return CommitResult.BUSY
+
+    def touch(self, cookie_value: str) -> bool:
+        return self._database.write(self._touch, cookie_value)
+
+    def destroy(self, session_id: str) -> None:
+        self._database.write(self._destroy, session_id)
+
+    def gc(self) -> int:
+        """Remove expired sessions in small batches; see SessionStore.gc.
+
+        A batch holds the lock for a fraction of a millisecond. While this process uses the
+        store, or another one writes, a pause follows each batch, and some thousand sessions
+        are removed in a second; else ten times as many, or more.
+        """
+        database = self._database
+        removed = 0
+        expected: object = None
+        while (token := database.read(SessionConnection.has_expired, time.time())) is not None:
+            seen, started = (token, database.operations), time.perf_counter()
+            batch = database.write(self._remove_expired)
+            own_operations = 1
+            if batch < self._batch_size:
+                database.write(self._correct_expiry)
+                own_operations += 1
+            if seen != expected:
+                took = time.perf_counter() - started
+                time.sleep(min(max(_MIN_PAUSE, _PAUSE_FACTOR * took), _MAX_PAUSE))
+            # What is seen next, by its own read, if nobody else uses the store.
+            expected = (token, seen[1] + own_operations + 1)
+            removed += batch
+        return removed
+
+    def close(self) -> None:
+        self._database.close()
+
+    async def aopen(self, cookie_value: str) -> StoredSession | None:
+        return self.open(cookie_value)  # microseconds, and readers never wait for a writer
+
+    async def acommit(self, changes: Changes) -> CommitResult:
+        result = self.commit(changes, wait=False)
+        return await super().acommit(changes) if result is CommitResult.BUSY else result
+
+    # The operations; each runs on a connection of the pool.
+
+    def _open(self, connection: SessionConnection, cookie_value: str) -> StoredSession | None:
+        session_id, rowid = split_cookie_value(cookie_value)
+        key, number = key_and_number(session_id)
+        row = connection.find(key, rowid or number)
+        return None if row is None else self._readable(row, session_id, time.time())
+
+    def _commit(
+        self, connection: SessionConnection, changes: Changes, value: bytes | None
+    ) -> CommitResult:
+        now = time.time()
+        base = changes.base
+        if base is None:
+            return self._begin(connection, changes, now)
+        if value is not None and self._update_if_unchanged(connection, base, changes, value, now):
+            return CommitResult.stored(join_cookie_value(changes.id, base.marks.rowid))
+        with connection.transaction():
+            key, number = key_and_number(base.id)
+            row = connection.find_by_rowid(number if base.marks is None else base.marks.rowid)
+            if row is None and base.marks is None:
+                row = connection.find(key, number)
+            found = None if row is None else self._readable(row, base.id, now)
+            if row is None or found is None or not _same_session(found, base):
+                return CommitResult.GONE
+            current_key, rowid = row[-1], found.marks.rowid
+            if changes.invalidated:
+                connection.remove(rowid, current_key)
+                return self._begin(connection, changes, now)
+            now = _last_use(found, now)
+            moved = current_key != key
+            if changes.id_changed:
+                if moved:
+                    # Another request has given the session an id that this one's browser
+                    # must not get: merging a login would log in whoever has it.
+                    return CommitResult.GONE
+                current_key = storage_key(changes.id)
+            created_at = now if changes.id_changed else found.created_at
+            revision = found.marks.revision + 1
+            since = 0 if base.marks is None else base.marks.revision
+            merged = _merged(found, changes, since)
+            self._database.note_logged(_PAGES_PER_ROW, len(merged))
+            connection.replace(rowid, self._row(current_key, merged, revision, created_at, now))
+        if moved:
+            return CommitResult.MOVED
+        return CommitResult.stored(join_cookie_value(changes.id, rowid))
+
+    def _touch(self, connection: SessionConnection, cookie_value: str) -> bool:
+        with connection.transaction():
+            found = self._open(connection, cookie_value)
+            if found is None:
+                return False
+            now = _last_use(found, time.time())
+            purge_after = self._purge_after(found.created_at, now)
+            connection.extend_expiry(found.marks.rowid, now, purge_after)
+        return True
+
+    def _destroy(self, connection: SessionConnection, cookie_value: str) -> None:
+        """Remove a row also if it is unreadable, or has expired by a clock that may be ahead."""
+        session_id, rowid = split_cookie_value(cookie_value)
+        key, number = key_and_number(session_id)
+        with connection.transaction():
+            row = connection.find(key, rowid or number)
+            if row is not None:
+                connection.remove(row[0], key)
+
+    def _remove_expired(self, connection: SessionConnection) -> int:
+        removed = connection.remove_expired(*self._cleanup_arguments())
+        self._database.note_logged(_PAGES_PER_ROW * removed)
+        return removed
+
+    def _correct_expiry(self, connection: SessionConnection) -> None:
+        connection.correct_expiry(*self._cleanup_arguments())
+
+    def _cleanup_arguments(self) -> tuple[float, float, float, int]:
+        idle, absolute = self.lifetime + _GRACE, (self.absolute_lifetime or math.inf) + _GRACE
+        return time.time(), idle, absolute, self._batch_size
+
+    def _begin(self, connection: SessionConnection, changes: Changes, now: float) -> CommitResult:
+        data, flash = changes.replay({}, {})
+        if not data and not flash:
+            return CommitResult.EMPTY
+        key = storage_key(changes.id)
+        # At random: an id from elsewhere may be saved, destroyed and saved again, and a
+        # request that opened the first session must not take the second for it.
+        revision = secrets.randbits(48)
+        row = self._row(key, _encode(data, flash, revision), revision, now, now)
+        self._database.note_logged(_PAGES_PER_ROW, len(row.value))
+        connection.insert(number_for(key), row)
+        return CommitResult.stored(changes.id)
+
+    def _update_if_unchanged(
+        self,
+        connection: SessionConnection,
+        base: StoredSession,
+        changes: Changes,
+        value: bytes,
+        now: float,
+    ) -> bool:
+        """Commit onto the very version that the request opened; return whether it was there.
+
+        One statement and no transaction: half the time of the other way.
+        """
+        marks: _Marks = base.marks
+        if now >= self._absolute_end(base.created_at):
+            return False
+        used_after, now = now - self.lifetime, _last_use(base, now)
+        created_at = now if changes.id_changed else base.created_at
+        key = key_and_number(changes.id)[0]
+        purge_after = self._purge_after(created_at, now)
+        value_only = (now, marks.revision + 1, value, checksum(key, value))
+        unchanged = (marks.rowid, marks.revision, used_after, now)
+        if changes.id_changed or purge_after - marks.purge_after >= self._expiry_margin:
+            self._database.note_logged(_PAGES_PER_ROW, len(value))
+            return connection.update_if_unchanged(
+                (*value_only, key, created_at, purge_after), unchanged
+            )
+        self._database.note_logged(0, len(value))  # one page of the table, which write() counts
+        return connection.update_if_unchanged(value_only, unchanged)
+
+    # Rows.
+
+    def _readable(self, row: Found, session_id: str, now: float) -> StoredSession | None:
+        """Return the session in a row, if it is readable and has not expired."""
+        rowid, created_at, last_used_at, revision, purge_after, value, tag, key = row
+        content = None
+        try:  # hot path: failing here is faster than checking the type of each
+            absolute = self.absolute_lifetime
+            expired = now >= last_used_at + self.lifetime or (
+                absolute and now >= created_at + absolute
+            )
+            if (
+                tag == checksum(key, value)
+                and type(revision) is int
+                and 0 <= revision < _MAX_REVISION
+                and created_at + purge_after > 0
+            ):
+                content = _decode(value)
+        except TypeError:
+            expired = False
+        if content is None:
+            logger.warning(
+                "The stored session %s is unreadable and counts as absent.",
+                key.hex()[:8] if type(key) is bytes else "without a name",
+            )
+            return None
+        if expired:
+            return None
+        return StoredSession(
+            id=session_id,
+            data=content.data,
+            flash=content.flash,
+            created_at=created_at,
+            last_used_at=last_used_at,
+            marks=_Marks(rowid, revision, purge_after, content.flashed),
+        )
+
+    def _row(self, key: bytes, value: bytes, revision: int, created_at: float, now: float) -> Row:
+        return Row(key, created_at, now, revision, self._purge_after(created_at, now), value)
+
+    def _absolute_end(self, created_at: float) -> float:
+        return created_at + self.absolute_lifetime if self.absolute_lifetime else math.inf
+
+    def _purge_after(self, created_at: float, now: float) -> float:
+        """Return the time after which the row of a session that is used now may be removed."""
+        idle_end = now + self.lifetime + self._expiry_margin
+        return min(idle_end, self._absolute_end(created_at)) + _GRACE
+
+
+def _same_session(found: StoredSession, base: StoredSession) -> bool:
+    """Whether a row still has the session that was opened, and not one saved under its id since."""
+    if base.marks is None:
+        return True
+    commits: int = found.marks.revision - base.marks.revision
+    return 0 <= commits < _MAX_COMMITS
+
+
+def _last_use(found: StoredSession, now: float) -> float:
+    """Return the time of a use of a session that is used now: not before its last one.
+
+    A clock that was set back would record an earlier one, and when it is right again the
+    session would have been idle for as long as the clock was wrong. (If the last use is far
+    in the future, that one was wrong.)
+    """
+    return found.last_used_at if now < found.last_used_at < now + _GRACE else now
+
+
+def _merged(found: StoredSession, changes: Changes, since: int) -> bytes:
+    """Replay changes onto a stored session that may have changed since a revision."""
+    marks: _Marks = found.marks
+    revision = marks.revision + 1
+    if not found.flash:
+        return _encode(*changes.replay(found.data, found.flash), revision)
+    newer = {key for key, set_in in marks.flashed.items() if set_in > since}
+    data, flash = changes.replay(found.data, found.flash, flash_set_since=newer)
+    flashed = {
+        key: revision if key in changes.flash else marks.flashed.get(key, 0) for key in flash
+    }
+    return encode(_Content(data=data, flash=flash, flashed=flashed))
+
+
+def _encode(data: Data, flash: Data, revision: int) -> bytes:
+    """Serialize what no column has; all of the flash was set in one revision."""
+    return encode(_Content(data=data, flash=flash, flashed=dict.fromkeys(flash, revision)))
+
+
+disk_store = DiskStore

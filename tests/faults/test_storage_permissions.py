@@ -1,0 +1,92 @@
+"""A directory that others can read, or that cannot be written."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from glimr_session import ConfigError, StoreUnavailable
+from glimr_session.testing.contract import begin
+
+from . import storage_process
+from .storage import PRIVATE_MOUNTS, SESSIONS, TIMEOUT, able, fresh, refusal, soon
+from .storage_process import Processes, StoreProcess, save_all, seen, some_sessions
+
+# A directory that others can read, or that cannot be written.
+
+
+def test_a_directory_opened_to_others_is_refused_until_it_is_closed(
+    processes: Processes, directory: Path
+) -> None:
+    """A process refuses an open directory within about a second, until that is private again."""
+    with processes.store(directory, timeout=TIMEOUT) as store:
+        save_all(store, SESSIONS)
+        directory.chmod(0o750)
+
+        cookie_value = next(iter(SESSIONS))
+        for operation in (lambda: store.open(cookie_value), lambda: begin(store)):
+            message = soon(partial(refusal, operation))
+            assert "mode 0750" in message
+            assert f"chmod 700 {directory}" in message
+        assert seen(store, SESSIONS) == Counter(unavailable=len(SESSIONS))
+        assert fresh(processes, directory, SESSIONS) == Counter(unavailable=len(SESSIONS))
+        directory.chmod(0o700)
+        soon(lambda: begin(store))
+        assert seen(store, SESSIONS) == Counter(exact=len(SESSIONS))
+
+
+def set_modes(directory: Path, mode: int, file_mode: int) -> None:
+    for file in directory.iterdir():
+        file.chmod(file_mode)
+    directory.chmod(mode)
+
+
+@pytest.mark.parametrize("modes", [(0o500, 0o600), (0o700, 0o400), (0o500, 0o400), (0o000, 0o600)])
+@pytest.mark.parametrize("connected", [True, False])
+def test_what_has_become_read_only_is_no_silent_loss(
+    bound_processes: Processes, directory: Path, modes: tuple[int, int], connected: bool
+) -> None:
+    """A read-only store returns sessions or raises, and works when it is writable again."""
+    with bound_processes.store(directory, timeout=TIMEOUT) as store:
+        save_all(store, SESSIONS)
+        sessions = dict(SESSIONS)
+        if not connected:
+            store.close()
+        set_modes(directory, *modes)
+        for _ in range(2):
+            new = some_sessions(1)
+            with suppress(StoreUnavailable):
+                save_all(store, new)
+                sessions |= new
+            assert not store.run(seen, sessions).keys() & {"silent", "wrong", "logged"}
+            store.run(storage_process.look_now)
+        directory.chmod(0o700)
+        set_modes(directory, 0o700, 0o600)
+        soon(lambda: begin(store))
+        assert store.run(seen, sessions) == Counter(exact=len(sessions))
+        assert store.run(storage_process.integrity) == "ok"
+
+
+def test_a_read_only_file_system_is_no_silent_loss(directory: Path) -> None:
+    """A read-only file system makes a running store raise, and a start a ConfigError."""
+    able(*PRIVATE_MOUNTS, "true")
+    path = str(directory)
+    with StoreProcess(prefix=PRIVATE_MOUNTS) as store:
+        store.make(directory, timeout=TIMEOUT)
+        save_all(store, SESSIONS)
+        store.close()
+        store.run(storage_process.mount, "--bind", path, path)
+        store.run(storage_process.mount, "-o", "remount,bind,ro", path)
+        with pytest.raises(StoreUnavailable, match=r"read-?only|unable to open"):
+            begin(store)
+        assert not store.run(seen, SESSIONS).keys() & {"silent", "wrong", "logged"}
+        with pytest.raises(ConfigError, match="Read-only"):
+            store.make(directory)
+        store.run(storage_process.mount, "-o", "remount,bind,rw", path)
+        store.make(directory, timeout=TIMEOUT)
+        begin(store)
+        assert store.run(seen, SESSIONS) == Counter(exact=len(SESSIONS))

@@ -1,0 +1,102 @@
+"""The headers of a response that used its session."""
+
+from __future__ import annotations
+
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from glimr_session._request.cache_headers import add_session_headers
+
+
+def lines(headers: list[tuple[str, str]], name: str) -> list[str]:
+    return [value for header, value in headers if header.lower() == name]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ([], ["Cookie"]),
+        (["Accept"], ["Accept, Cookie"]),
+        (["Accept, Origin"], ["Accept, Origin, Cookie"]),
+        ([""], ["Cookie"]),
+        (["*"], ["*"]),
+        (["Accept, *"], ["Accept, *"]),
+        (["Cookie"], ["Cookie"]),
+        (["cookie"], ["cookie"]),
+        (["Accept ,\tCOOKIE , Origin"], ["Accept ,\tCOOKIE , Origin"]),
+        (["X-Cookie"], ["X-Cookie, Cookie"]),
+        (["Accept", "Origin"], ["Accept", "Origin, Cookie"]),
+        (["Cookie", "Origin"], ["Cookie", "Origin"]),
+        (["Accept", "*"], ["Accept", "*"]),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("name", ["Vary", "vary", "VARY"])
+def test_vary_names_the_cookie_once(name: str, before: list[str], after: list[str]) -> None:
+    """Vary names the cookie once, unless it says as much already."""
+    headers = [(name, value) for value in before]
+    assert lines(add_session_headers(headers, None), "vary") == after
+    assert lines(add_session_headers(headers, "a=b"), "vary") == after
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ([], ["no-store"]),
+        (["no-store"], ["no-store"]),
+        (["No-Store, private"], ["No-Store, private"]),
+        (["no-cache"], ["no-cache"]),
+        (["public, NO-CACHE"], ["public, NO-CACHE"]),
+        (["private"], ['private, no-cache="Set-Cookie"']),
+        (["public, max-age=60"], ['public, max-age=60, no-cache="Set-Cookie"']),
+        ([""], ['no-cache="Set-Cookie"']),
+        (["public", "max-age=60"], ["public", 'max-age=60, no-cache="Set-Cookie"']),
+        (["no-store", "max-age=60"], ["no-store", "max-age=60"]),
+        (["x-no-store"], ['x-no-store, no-cache="Set-Cookie"']),
+        (['no-cache="X-Other"'], ['no-cache="X-Other", no-cache="Set-Cookie"']),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("name", ["Cache-Control", "cache-control"])
+def test_caches_do_not_store_the_cookie(name: str, before: list[str], after: list[str]) -> None:
+    """A response that sets the cookie is not stored, or only without its Set-Cookie."""
+    headers = [(name, value) for value in before]
+    assert lines(add_session_headers(headers, "a=b"), "cache-control") == after
+
+
+def test_without_a_cookie_to_set_only_vary_is_added() -> None:
+    """A response without Set-Cookie gets Vary alone."""
+    headers = [("Content-Type", "text/plain"), ("Cache-Control", "max-age=60")]
+    assert add_session_headers(headers, None) == [*headers, ("Vary", "Cookie")]
+
+
+def test_the_cookie_comes_after_the_headers_of_the_application() -> None:
+    """The cookie comes after the application's headers, which keep their order."""
+    headers = [("Set-Cookie", "theirs=1"), ("Content-Type", "text/plain")]
+    changed = add_session_headers(headers, "ours=1")
+    assert changed[:2] == headers
+    assert lines(changed, "set-cookie") == ["theirs=1", "ours=1"]
+
+
+@pytest.mark.parametrize("set_cookie", [None, "a=b"])
+@given(
+    headers=st.lists(
+        st.tuples(
+            st.sampled_from(["Vary", "vary", "Cache-Control", "cache-control", "X-Other"]),
+            st.sampled_from(["", "*", "Cookie", "no-store", "Accept"])
+            | st.text(string.ascii_letters + ' ,"='),
+        )
+    )
+)
+def test_the_list_of_the_application_is_never_changed(
+    headers: list[tuple[str, str]], set_cookie: str | None
+) -> None:
+    """add_session_headers() returns a new list and leaves the old one unchanged."""
+    before = [*headers]
+    changed = add_session_headers(headers, set_cookie)
+    assert changed is not headers
+    assert headers == before
+    assert add_session_headers(tuple(headers), set_cookie) == changed

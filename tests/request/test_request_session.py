@@ -1,0 +1,566 @@
+"""RequestSession: fetched, opened, committed, answered and closed, without any door."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from glimr_session import (
+    CommitResult,
+    CookieStore,
+    DiskStore,
+    Json,
+    Session,
+    SessionClosed,
+    SessionStore,
+    SessionTooLarge,
+    StoreUnavailable,
+)
+from glimr_session._request.manager import SessionManager
+from glimr_session._request.request_session import RequestSession
+from glimr_session._session.actor import SessionActor
+from glimr_session.mailbox import CallingThreadRef
+from tests.conftest import Clock
+from tests.support.actors import living_session_actors
+from tests.support.wsgi_apps import CONFIG, LIFETIME, TEXT, Recorded, rows, warnings_in
+from tests.support.wsgi_client import Cookies, Headers
+
+pytestmark = pytest.mark.usefixtures("no_session_left")
+
+
+def begin(store: SessionStore, cookie: str | list[str] = "") -> RequestSession:
+    return SessionManager.from_config(CONFIG, store).begin(cookie)
+
+
+def headers_of(request: RequestSession, *, last: bool = False) -> Headers:
+    return request.response_headers(200, [TEXT], secure=lambda: True, last=last)
+
+
+def cookie_of(headers: Headers, before: str = "") -> str:
+    """Return the Cookie header that a browser sends after these headers."""
+    cookies = Cookies(before)
+    cookies.take(headers)
+    return cookies.header()
+
+
+def cookie_with(store: SessionStore, *, flash: str | None = None, **data: Json) -> str:
+    """Return the Cookie header of a session with this data."""
+    request = begin(store)
+    request.session.update(data)
+    if flash is not None:
+        request.session.flash("notice", flash)
+    headers = headers_of(request)
+    request.close()
+    return cookie_of(headers)
+
+
+def data_of(store: SessionStore, cookie: str) -> dict[str, Json]:
+    """Return the data that a request with this cookie finds."""
+    request = begin(store, cookie)
+    try:
+        return request.session.all()
+    finally:
+        request.abandon()
+
+
+# Reading ahead.
+
+
+def test_fetch_reads_the_store_without_opening_the_session() -> None:
+    """fetch() returns the stored session and does not count as a use."""
+    recorded = Recorded()
+    cookie = cookie_with(recorded.store, a=1)
+    recorded.calls.clear()
+    request = begin(recorded.store, cookie)
+    stored = request.fetch()
+    assert stored is not None
+    assert stored.data == {"a": 1}
+    assert recorded.calls == ["load"]
+    assert request.ref is None
+    assert repr(request.session) == "<Session: not opened>"
+    assert living_session_actors() == []
+    assert request.commit() is None
+    own: Headers = [TEXT]
+    assert request.response_headers(200, own, secure=lambda: True) is own
+    assert own == [TEXT]
+    request.close()
+    assert recorded.calls == ["load"]
+
+
+@pytest.mark.parametrize("kind", ["disk", "cookie"])
+def test_fetch_consumes_no_flash(kind: str, disk: DiskStore) -> None:
+    """A request that only fetches leaves the flash for the next one."""
+    store = disk if kind == "disk" else CookieStore()
+    cookie = cookie_with(store, flash="Saved.")
+    request = begin(store, cookie)
+    assert request.fetch() is not None
+    assert headers_of(request) == [TEXT]
+    request.close()
+    following = begin(store, cookie)
+    assert following.fetch() is not None
+    assert following.session.get_flash("notice") == "Saved."
+    following.abandon()
+
+
+def test_fetch_renews_no_session(disk: DiskStore, clock: Clock) -> None:
+    """A request that only fetches neither renews the cookie nor extends the session."""
+    cookie = cookie_with(disk, a=1)
+    clock.advance(LIFETIME / 2)
+    request = begin(disk, cookie)
+    assert request.fetch() is not None
+    assert headers_of(request) == [TEXT]
+    request.close()
+    clock.advance(LIFETIME / 2)
+    assert data_of(disk, cookie) == {}
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
+def test_the_store_is_read_once_whoever_comes_first(known: bool) -> None:
+    """fetch() and the first use read the store once between them."""
+    recorded = Recorded()
+    cookie = cookie_with(recorded.store, a=1)
+    if not known:
+        recorded.sessions.clear()
+    for fetch_first in (True, False):
+        recorded.calls.clear()
+        request = begin(recorded.store, cookie)
+        if fetch_first:
+            assert (request.fetch() is not None) is known
+        assert request.session.get("a") == (1 if known else None)
+        assert (request.fetch() is not None) is known
+        assert (request.fetch() is not None) is known
+        assert recorded.calls == ["load"]
+        request.abandon()
+
+
+@pytest.mark.parametrize("cookie", ["", "glimr_session=forged", "a=b"])
+def test_fetch_without_a_cookie_of_ours_asks_no_store(cookie: str) -> None:
+    """fetch() returns None without a read if no cookie verifies."""
+    recorded = Recorded()
+    request = begin(recorded.store, cookie)
+    assert request.fetch() is None
+    assert recorded.calls == []
+    request.abandon()
+
+
+def test_an_outage_in_fetch_is_raised_and_the_next_call_tries_again() -> None:
+    """fetch() raises StoreUnavailable, and a later fetch or use reads the store again."""
+    recorded = Recorded()
+    cookie = cookie_with(recorded.store, a=1)
+    request = begin(recorded.store, cookie)
+    recorded.down = True
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable):
+            request.fetch()
+    assert headers_of(request) == [TEXT]
+    recorded.down = False
+    stored = request.fetch()
+    assert stored is not None
+    assert stored.data == {"a": 1}
+    request.abandon()
+    request = begin(recorded.store, cookie)
+    recorded.down = True
+    with pytest.raises(StoreUnavailable):
+        request.fetch()
+    with pytest.raises(StoreUnavailable):
+        request.session.get("a")
+    recorded.down = False
+    assert request.session.get("a") == 1
+    request.abandon()
+
+
+# Several Cookie headers.
+
+
+@pytest.mark.parametrize("position", [0, 1, 2])
+def test_several_cookie_headers_are_read_as_one(position: int, disk: DiskStore) -> None:
+    """begin() finds the cookie in any of several Cookie headers."""
+    headers = ["a=b", "c=d; e=f"]
+    headers.insert(position, cookie_with(disk, a=1))
+    request = begin(disk, headers)
+    assert request.session.get("a") == 1
+    request.abandon()
+
+
+def test_different_cookies_in_several_headers_make_the_request_anonymous(
+    disk: DiskStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two different cookies that verify make the request anonymous across headers, too."""
+    ours, planted = cookie_with(disk, user="ada"), cookie_with(disk, user="mallory")
+    for headers in ([ours, planted], [planted, "a=b", ours]):
+        caplog.clear()
+        request = begin(disk, headers)
+        assert request.fetch() is None
+        assert request.session.all() == {}
+        request.abandon()
+        assert "Two different cookies" in caplog.text
+    request = begin(disk, [ours, ours])
+    assert request.session.get("user") == "ada"
+    request.abandon()
+
+
+# Commits that have to be tried again.
+
+HOLD_THE_LOCK = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN IMMEDIATE")
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def lock_held(store: DiskStore) -> Iterator[None]:
+    """Let another process hold the write lock of a store."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD_THE_LOCK, store.directory / "cache.db"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        try:
+            yield
+        finally:
+            process.communicate(timeout=10)
+
+
+@pytest.fixture
+def hasty(tmp_path: Path) -> Iterator[DiskStore]:
+    """A store that hardly waits for the lock."""
+    with closing(DiskStore(tmp_path / "hasty", lifetime=LIFETIME, timeout=0.02)) as store:
+        yield store
+
+
+@pytest.mark.parametrize("last", [False, True], ids=["open", "last"])
+@pytest.mark.parametrize("known", [False, True], ids=["new", "known"])
+def test_a_busy_commit_loses_nothing(known: bool, last: bool, disk: DiskStore) -> None:
+    """commit(wait=False) returns BUSY beside another writer, and the next call writes it all."""
+    cookie = cookie_with(disk, n=1, gone=True) if known else ""
+    request = begin(disk, cookie)
+    session = request.session
+    session.increment("n")
+    session.forget("gone")
+    session.flash("notice", "Saved.")
+    with lock_held(disk):
+        for _ in range(3):
+            assert request.commit(wait=False, last=last) is CommitResult.BUSY
+    result = request.commit(wait=False, last=last)
+    assert result is not None
+    assert result.outcome == "stored"
+    assert request.commit(last=last) is None
+    headers = request.response_headers(200, [], secure=lambda: True, result=result)
+    request.close()
+    cookie = cookie_of(headers, cookie)
+    following = begin(disk, cookie)
+    assert following.session.all() == {"n": 1 + known}
+    assert following.session.get_flash("notice") == "Saved."
+    following.abandon()
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["new", "known"])
+def test_a_failed_commit_loses_nothing(known: bool, hasty: DiskStore) -> None:
+    """commit() raises StoreUnavailable, and the next call writes the same changes once."""
+    cookie = cookie_with(hasty, n=1) if known else ""
+    request = begin(hasty, cookie)
+    request.session.increment("n")
+    with lock_held(hasty):
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable):
+                request.commit()
+        with pytest.raises(StoreUnavailable):
+            headers_of(request)
+    headers = headers_of(request)
+    request.close()
+    assert data_of(hasty, cookie_of(headers, cookie)) == {"n": 1 + known}
+
+
+@pytest.mark.parametrize("fails", ["busy", "outage"])
+def test_changes_after_a_failed_commit_are_written_with_it(fails: str, hasty: DiskStore) -> None:
+    """The commit after a failed one writes what changed meanwhile, a login too."""
+    cookie = cookie_with(hasty, n=1)
+    request = begin(hasty, cookie)
+    request.session.increment("n")
+    with lock_held(hasty):
+        if fails == "busy":
+            assert request.commit(wait=False) is CommitResult.BUSY
+        else:
+            with pytest.raises(StoreUnavailable):
+                request.commit()
+    request.session.regenerate()
+    request.session["user"] = "ada"
+    headers = headers_of(request, last=True)
+    with pytest.raises(SessionClosed):
+        request.session.get("user")
+    request.close()
+    after = cookie_of(headers, cookie)
+    assert after != cookie
+    assert data_of(hasty, after) == {"n": 2, "user": "ada"}
+    assert data_of(hasty, cookie) == {}
+
+
+def test_a_commit_that_was_not_repeated_is_written_by_close(disk: DiskStore) -> None:
+    """close() writes what a busy commit has left."""
+    cookie = cookie_with(disk, n=1)
+    request = begin(disk, cookie)
+    request.session.increment("n")
+    with lock_held(disk):
+        assert request.commit(wait=False) is CommitResult.BUSY
+    request.close()
+    assert data_of(disk, cookie) == {"n": 2}
+
+
+def test_close_after_a_busy_commit_begins_no_session(
+    disk: DiskStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """close() keeps no session that the browser has no cookie for, and warns once."""
+    request = begin(disk)
+    request.session["n"] = 1
+    with lock_held(disk):
+        assert request.commit(wait=False) is CommitResult.BUSY
+    request.session["n"] = 2
+    request.close()
+    assert rows(disk) == 0
+    assert len(warnings_in(caplog)) == 1
+
+
+def test_close_after_a_busy_login_leaves_nothing_under_the_old_id(
+    disk: DiskStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """close() drops a login whose new id cannot reach the browser, and what came after it."""
+    cookie = cookie_with(disk, basket=1)
+    request = begin(disk, cookie)
+    request.session.regenerate()
+    with lock_held(disk):
+        assert request.commit(wait=False) is CommitResult.BUSY
+    request.session["user"] = "ada"
+    request.close()
+    assert data_of(disk, cookie) == {"basket": 1}
+    assert len(warnings_in(caplog)) == 1
+
+
+def test_headers_after_a_busy_commit_set_the_cookie(disk: DiskStore) -> None:
+    """response_headers() commits again if the result that it gets is BUSY."""
+    request = begin(disk)
+    request.session["n"] = 1
+    with lock_held(disk):
+        busy = request.commit(wait=False)
+        assert busy is CommitResult.BUSY
+    headers = request.response_headers(200, [], secure=lambda: True, result=busy)
+    request.close()
+    assert data_of(disk, cookie_of(headers)) == {"n": 1}
+
+
+def test_an_abandoned_request_writes_nothing_of_a_failed_commit(disk: DiskStore) -> None:
+    """abandon() drops what a busy commit has left."""
+    cookie = cookie_with(disk, n=1)
+    request = begin(disk, cookie)
+    request.session.increment("n")
+    with lock_held(disk):
+        assert request.commit(wait=False) is CommitResult.BUSY
+    request.abandon()
+    assert data_of(disk, cookie) == {"n": 1}
+
+
+# Headers.
+
+
+def test_headers_are_committed_once_and_added_again() -> None:
+    """response_headers() called twice commits once and adds the same headers both times."""
+    recorded = Recorded()
+    request = begin(recorded.store)
+    request.session["a"] = 1
+    first = headers_of(request)
+    assert [name for name, _ in first] == ["Content-Type", "Vary", "Cache-Control", "Set-Cookie"]
+    calls = [*recorded.calls]
+    assert calls.count("save") == 1
+    request.session["late"] = True
+    other = ("X-Other", "1")
+    second = request.response_headers(500, [other], secure=lambda: False)
+    assert second == [other, *first[1:]]
+    assert recorded.calls == calls
+    request.close()
+    assert data_of(recorded.store, cookie_of(first)) == {"a": 1, "late": True}
+
+
+def test_headers_can_be_tried_again_after_an_outage() -> None:
+    """response_headers() that raised StoreUnavailable commits and sets the cookie later."""
+    recorded = Recorded()
+    request = begin(recorded.store)
+    request.session["a"] = 1
+    recorded.down = True
+    with pytest.raises(StoreUnavailable):
+        headers_of(request)
+    recorded.down = False
+    headers = headers_of(request)
+    request.close()
+    assert data_of(recorded.store, cookie_of(headers)) == {"a": 1}
+
+
+@pytest.mark.parametrize("change", [True, False], ids=["changed", "read"])
+def test_the_last_commit_closes_the_session(change: bool, disk: DiskStore) -> None:
+    """response_headers(last=True) closes the session, and a later use is SessionClosed."""
+    cookie = cookie_with(disk, a=1)
+    request = begin(disk, cookie)
+    session = request.session
+    assert session.get("a") == 1
+    if change:
+        session["a"] = 2
+    headers_of(request, last=True)
+    assert living_session_actors() == []
+    for use in (lambda: session.get("a"), lambda: session.put("a", 3)):
+        with pytest.raises(SessionClosed):
+            use()
+    request.close()
+    assert data_of(disk, cookie) == {"a": 2 if change else 1}
+
+
+def test_a_result_of_an_earlier_commit_sets_the_cookie() -> None:
+    """response_headers() uses the result that it gets and does not commit again."""
+    recorded = Recorded()
+    request = begin(recorded.store)
+    request.session["a"] = 1
+    result = request.commit(last=True)
+    calls = [*recorded.calls]
+    headers = request.response_headers(200, [], secure=lambda: True, last=True, result=result)
+    assert recorded.calls == calls
+    request.close()
+    assert data_of(recorded.store, cookie_of(headers)) == {"a": 1}
+
+
+def test_whether_the_request_is_secure_is_asked_only_for_a_cookie(disk: DiskStore) -> None:
+    """response_headers() calls ``secure`` only if it sets a cookie."""
+    asked: list[bool] = []
+
+    def secure() -> bool:
+        asked.append(True)
+        return True
+
+    request = begin(disk)
+    request.session.get("a")
+    request.response_headers(200, [], secure=secure)
+    request.close()
+    assert asked == []
+    request = begin(disk)
+    request.session["a"] = 1
+    request.response_headers(200, [], secure=secure)
+    request.close()
+    assert asked == [True]
+
+
+def test_a_session_too_large_for_its_cookie_has_no_headers() -> None:
+    """response_headers() raises SessionTooLarge for a cookie that browsers would drop."""
+    request = begin(CookieStore())
+    request.session["a"] = "x" * 4096
+    with pytest.raises(SessionTooLarge):
+        headers_of(request)
+    request.abandon()
+
+
+# Memory.
+
+COUNTED = (RequestSession, Session, SessionActor, CallingThreadRef)
+
+
+def living() -> Counter[type]:
+    """Count the objects of a request that exist."""
+    return Counter(type(found) for found in gc.get_objects() if type(found) in COUNTED)
+
+
+def answered(store: SessionStore) -> None:
+    cookie = cookie_with(store, a=1)
+    assert data_of(store, cookie) == {"a": 1}
+
+
+def answered_last(store: SessionStore) -> None:
+    request = begin(store)
+    request.session["a"] = 1
+    headers_of(request, last=True)
+    request.close()
+
+
+def changed_late(store: SessionStore) -> None:
+    request = begin(store, cookie_with(store, a=1))
+    headers_of(request)
+    request.session["late"] = 1
+    request.close()
+
+
+def opened_and_abandoned(store: SessionStore) -> None:
+    request = begin(store)
+    session = request.session
+    session["a"] = 1
+    request.abandon()
+    with pytest.raises(SessionClosed):
+        session.get("a")
+
+
+def closed_unused(store: SessionStore) -> None:
+    request = begin(store)
+    assert request.session is not None
+    request.fetch()
+    request.close()
+
+
+@pytest.mark.parametrize(
+    "run",
+    [answered, answered_last, changed_late, opened_and_abandoned, closed_unused],
+    ids=lambda run: run.__name__,
+)
+@pytest.mark.parametrize("kind", ["disk", "cookie"])
+def test_a_request_is_freed_without_the_cycle_collector(
+    run: Callable[[SessionStore], None], kind: str, disk: DiskStore
+) -> None:
+    """Request, session and actor are freed with their last reference after the end."""
+    store = disk if kind == "disk" else CookieStore()
+    run(store)
+    gc.collect()
+    gc.disable()
+    try:
+        before = living()
+        for _ in range(10):
+            run(store)
+        assert living() == before
+    finally:
+        gc.enable()
+
+
+# What a failed commit leaves for the next one.
+
+
+def test_a_session_that_was_too_large_is_sent_when_it_has_shrunk() -> None:
+    """The next commit has what was put before the failure, without what was removed since."""
+    store = CookieStore(lifetime=LIFETIME)
+    request = begin(store)
+    request.session["small"] = 1
+    request.session["huge"] = "x" * 5_000
+    with pytest.raises(SessionTooLarge):
+        headers_of(request)
+    request.session.forget("huge")
+    cookie = cookie_of(headers_of(request))
+    request.close()
+    assert data_of(store, cookie) == {"small": 1}
+
+
+def test_what_follows_a_commit_that_left_nothing_is_a_new_session(disk: DiskStore) -> None:
+    """A session that was emptied before its first commit is not gone: it has not begun."""
+    request = begin(disk)
+    request.session["a"] = 1
+    request.session.forget("a")
+    assert request.commit() is CommitResult.EMPTY
+    request.session["b"] = 2
+    result = request.commit()
+    assert result is not None
+    assert result.outcome == "stored"
+    headers = request.response_headers(200, [], secure=lambda: True, result=result)
+    request.close()
+    assert data_of(disk, cookie_of(headers)) == {"b": 2}
