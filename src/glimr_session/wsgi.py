@@ -127,10 +127,9 @@ class _Response:
     def _start_server_response(self, last: bool = False) -> None:
         status, exc_info = self._status or "", self._exc_info
         self._exc_info = None  # its traceback refers to this frame
-        code = int(status[:3]) if status[:3].isdecimal() else 500  # the server will complain
         try:
             headers = self.request.response_headers(
-                code, self._headers, secure=self._needs_secure, last=last
+                status, self._headers, secure=self._needs_secure, last=last
             )
             self.sent = True
             if exc_info is None:

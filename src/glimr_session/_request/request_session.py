@@ -170,7 +170,7 @@ class RequestSession:
 
     def response_headers(
         self,
-        status: int,
+        status: int | str,
         headers: Headers,
         *,
         secure: Callable[[], bool],
@@ -182,7 +182,8 @@ class RequestSession:
         Called again, it adds to other headers what it added the first time.
 
         Args:
-            status: the HTTP status code. Every response commits, whatever its status.
+            status: the HTTP status, as 200 or as "200 OK". Every response commits, whatever its
+                status.
             headers: name and value, as the application has set them.
             secure: called if a cookie is to be set; returns whether this request asks for
                 Secure.
@@ -208,7 +209,7 @@ class RequestSession:
             StoreUnavailable: that was not written.
         """
         try:
-            changes = self._take_changes(_FINISH)
+            changes = self._take_changes(_FINISH) if self._used else None
             self._pending = None
             if changes:
                 self._commit_late(changes)

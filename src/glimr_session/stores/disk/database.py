@@ -146,7 +146,17 @@ class Database:
             if writes:
                 deadline = time.monotonic() + self._timeout if wait else 0.0
                 lock = pool.acquire_write_lock(deadline)
-            result = self._attempt(operation, connection, args, deadline, wait)
+            pause = _FIRST_PAUSE
+            while True:
+                try:
+                    result = operation(connection, *args)
+                    break
+                except sqlite3.OperationalError as error:
+                    if not wait and is_locked(error) and not connection.in_transaction:
+                        raise WouldBlock from None
+                    deadline = deadline or time.monotonic() + self._timeout
+                    self._wait_for_lock(error, connection, deadline, pause)
+                    pause = min(1.5 * pause, _MAX_PAUSE)
         except WouldBlock:
             if connection is not None:
                 pool.release(connection)
@@ -171,30 +181,17 @@ class Database:
         pool.release(connection)
         return result
 
-    def _attempt(
+    def _wait_for_lock(
         self,
-        operation: Callable[[SessionConnection, *Arguments], R],
+        error: sqlite3.OperationalError,
         connection: SessionConnection,
-        args: tuple[*Arguments],
         deadline: float,
-        wait: bool,
-    ) -> R:
-        """Run an operation, again and again while another process holds the lock."""
-        pause = _FIRST_PAUSE
-        while True:
-            try:
-                return operation(connection, *args)
-            except sqlite3.OperationalError as error:
-                if not is_locked(error) or connection.in_transaction:
-                    raise
-                if not wait:
-                    raise WouldBlock from None
-                now = time.monotonic()
-                deadline = deadline or now + self._timeout
-                if now >= deadline:
-                    raise
-                time.sleep(pause)
-                pause = min(1.5 * pause, _MAX_PAUSE)
+        pause: float,
+    ) -> None:
+        """Sleep before another attempt, or raise the error if there is no point in one."""
+        if not is_locked(error) or connection.in_transaction or time.monotonic() >= deadline:
+            raise error
+        time.sleep(pause)
 
     def _checkpoint(self, pool: ConnectionPool, connection: SessionConnection) -> None:
         """Move the write-ahead log into the database, after the write lock is released.
