@@ -97,7 +97,7 @@ def a_log_of_every_request(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def remember(self: RequestSession, *arguments: Any) -> None:
         make(self, *arguments)
-        self._set_cookie = "x" * 500 + str(id(self))
+        self._log = "x" * 500 + str(id(self))  # type: ignore[attr-defined]
 
     monkeypatch.setattr(RequestSession, "__init__", remember)
 

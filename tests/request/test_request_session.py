@@ -258,7 +258,7 @@ def test_a_busy_commit_loses_nothing(known: bool, last: bool, disk: DiskStore) -
     assert result is not None
     assert result.outcome == "stored"
     assert request.commit(last=last) is None
-    headers = request.response_headers(200, [], secure=lambda: True, result=result)
+    headers = request.response_headers(200, [], secure=lambda: True)
     request.close()
     cookie = cookie_of(headers, cookie)
     following = begin(disk, cookie)
@@ -355,7 +355,7 @@ def test_headers_after_a_busy_commit_set_the_cookie(disk: DiskStore) -> None:
     with lock_held(disk):
         busy = request.commit(wait=False)
         assert busy is CommitResult.BUSY
-    headers = request.response_headers(200, [], secure=lambda: True, result=busy)
+    headers = request.response_headers(200, [], secure=lambda: True)
     request.close()
     assert data_of(disk, cookie_of(headers)) == {"n": 1}
 
@@ -429,9 +429,9 @@ def test_a_result_of_an_earlier_commit_sets_the_cookie() -> None:
     recorded = Recorded()
     request = begin(recorded.store)
     request.session["a"] = 1
-    result = request.commit(last=True)
+    request.commit(last=True)
     calls = [*recorded.calls]
-    headers = request.response_headers(200, [], secure=lambda: True, last=True, result=result)
+    headers = request.response_headers(200, [], secure=lambda: True, last=True)
     assert recorded.calls == calls
     request.close()
     assert data_of(recorded.store, cookie_of(headers)) == {"a": 1}
@@ -561,6 +561,61 @@ def test_what_follows_a_commit_that_left_nothing_is_a_new_session(disk: DiskStor
     result = request.commit()
     assert result is not None
     assert result.outcome == "stored"
-    headers = request.response_headers(200, [], secure=lambda: True, result=result)
+    headers = request.response_headers(200, [], secure=lambda: True)
     request.close()
     assert data_of(disk, cookie_of(headers)) == {"b": 2}
+
+
+def test_a_login_that_lost_writes_nothing_into_the_winner_s_session(disk: DiskStore) -> None:
+    """After GONE nothing of the request is written, in a second commit and in a stream neither."""
+    cookie = cookie_with(disk, n=1)
+    winner, loser = begin(disk, cookie), begin(disk, cookie)
+    for request in (winner, loser):
+        request.session.regenerate()
+    winner.session["user"] = "winner"
+    moved = cookie_of(headers_of(winner))
+    winner.close()
+    assert loser.commit() is CommitResult.GONE
+    loser.session["address"] = "the loser's"
+    assert loser.commit() is CommitResult.GONE
+    assert cookie_of(headers_of(loser)) == ""
+    loser.session.invalidate()
+    loser.close()
+    assert data_of(disk, moved) == {"n": 1, "user": "winner"}
+
+
+def test_a_renewal_that_does_not_wait_is_busy_too(disk: DiskStore, clock: Clock) -> None:
+    """Where only the expiry is to be pushed on, another writer is not waited for either."""
+    cookie = cookie_with(disk, n=1)
+    clock.advance(LIFETIME / 5)
+    request = begin(disk, cookie)
+    assert request.session["n"] == 1
+    with lock_held(disk):
+        assert request.commit(wait=False) is CommitResult.BUSY
+    result = request.commit(wait=False)
+    assert result is not None
+    assert result.outcome == "stored"
+    assert cookie_of(headers_of(request)) != ""
+    request.close()
+
+
+def test_the_headers_carry_what_earlier_commits_have_stored(disk: DiskStore) -> None:
+    """A new session that was committed before its headers gets its cookie with them."""
+    request = begin(disk)
+    request.session["n"] = 1
+    request.commit()
+    cookie = cookie_of(headers_of(request))
+    request.close()
+    assert data_of(disk, cookie) == {"n": 1}
+
+
+def test_the_headers_commit_what_came_after_an_earlier_commit(disk: DiskStore) -> None:
+    """A login between a commit and the headers is in the headers' cookie."""
+    request = begin(disk)
+    request.session["n"] = 1
+    request.commit()
+    request.session.regenerate()
+    request.session["user"] = 7
+    cookie = cookie_of(headers_of(request))
+    request.close()
+    assert data_of(disk, cookie) == {"n": 1, "user": 7}

@@ -82,6 +82,7 @@ class RequestSession:
     _pending: Changes | None = None  # taken from the actor, not yet written
     _gone = False
     _nothing_left = False  # in the store, after the last commit
+    _result: CommitResult | None = None  # of the last commit
     _answered = False
     _set_cookie: str | None = None
 
@@ -146,6 +147,9 @@ class RequestSession:
         """
         changes = self._take_changes(_FINISH if last else _TAKE_CHANGES)
         store = self._binding.store
+        if self._gone:  # what came after it belongs to a session that has ended
+            self._pending = None
+            return CommitResult.GONE if changes else None
         if changes:
             result = _call_store(store.commit, changes, wait=wait)
             if result is CommitResult.BUSY:
@@ -155,11 +159,14 @@ class RequestSession:
             if not self._gone:
                 maybe_collect(self._binding.policy, store)
         elif changes is not None and self._stored is not None and self._renewal_is_due():
-            result = self._renew(changes)
+            result = self._renew(changes, wait)
+            if result is CommitResult.BUSY:
+                return result
         else:
             self._pending = None
             return None
         self._pending = None
+        self._result = result
         if result.outcome in ("gone", "moved"):
             logger.info(
                 "Session %s %s meanwhile.",
@@ -175,9 +182,10 @@ class RequestSession:
         *,
         secure: Callable[[], bool],
         last: bool = False,
-        result: CommitResult | None = None,
     ) -> Headers:
-        """Commit, and return the headers to send; from now on the id cannot change.
+        """Commit what is not yet committed, and return the headers to send.
+
+        From now on the id cannot change.
 
         Called again, it adds to other headers what it added the first time.
 
@@ -188,7 +196,6 @@ class RequestSession:
             secure: called if a cookie is to be set; returns whether this request asks for
                 Secure.
             last: whether the body is finished too, as for ``commit``.
-            result: what ``commit`` returned, if it was called before.
 
         Raises:
             StoreUnavailable, SessionTooLarge: nothing was written, and there are no headers.
@@ -196,9 +203,9 @@ class RequestSession:
         self.sealed = True
         if not self._answered:
             if self._used:
-                if result is None or result is CommitResult.BUSY:
-                    result = self.commit(last=last)
-                self._set_cookie = None if result is None else self._cookie_for(result, secure)
+                self.commit(last=last)
+                if self._result is not None:
+                    self._set_cookie = self._cookie_for(self._result, secure)
             self._answered = True
         return add_session_headers(headers, self._set_cookie) if self._used else headers
 
@@ -271,10 +278,10 @@ class RequestSession:
         cookie = self._cookie
         return cookie is not None and time.time() - cookie.issued_at >= self._binding.renew_after
 
-    def _renew(self, changes: Changes) -> CommitResult:
+    def _renew(self, changes: Changes, wait: bool) -> CommitResult:
         store, cookie = self._binding.store, self._cookie
-        if not store.server_side or cookie is None:
-            return _call_store(store.commit, changes)
+        if not store.server_side or not wait or cookie is None:
+            return _call_store(store.commit, changes, wait=wait)
         # A touch looks for the old id alone: the session may have another one by now.
         touched = _call_store(store.touch, cookie.value)
         return CommitResult.stored(cookie.value) if touched else CommitResult.GONE
@@ -282,7 +289,9 @@ class RequestSession:
     def _commit_late(self, changes: Changes) -> None:
         """Commit what changed after the headers, or warn that it is lost."""
         base, store = changes.base, self._binding.store
-        if base is None:
+        if self._gone:
+            lost = "it has ended"
+        elif base is None:
             lost = "the browser has no cookie for it"
         elif not store.server_side:
             lost = "it lives in the cookie"
@@ -291,8 +300,6 @@ class RequestSession:
             ended = Changes(base, changes.id, cleared=True, invalidated=True)
             _call_store(store.commit, ended)
             return
-        elif self._gone:
-            lost = "it has ended"
         elif changes.id_changed:
             lost = "its new id cannot reach the browser"
         elif _call_store(store.commit, changes) is CommitResult.GONE:

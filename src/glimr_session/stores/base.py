@@ -93,7 +93,9 @@ class SessionStore(ABC):
 
     atomic: ClassVar[bool] = False
     """Whether ``commit`` is one atomic step and follows a session that has moved. Then
-    concurrent requests lose nothing."""
+    concurrent requests lose nothing. ``StoredSession.marks`` is for what that takes: a number
+    that the session keeps when its id changes, and the commit in which each flash was set, for
+    ``Changes.replay(flash_set_since=...)``."""
 
     expires_by_itself: ClassVar[bool] = False
     """Whether the storage removes expired sessions by itself. Then ``gc`` removes nothing,
@@ -132,7 +134,8 @@ class SessionStore(ABC):
                 to be waited for. Event loops do that.
 
         Raises:
-            StoreUnavailable: nothing was written.
+            StoreUnavailable: with the storage's own error as its cause. The changes were made
+                once or not at all; a request that goes on commits them again.
             SessionTooLarge: nothing was written.
         """
 
@@ -299,7 +302,9 @@ def _reach(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     try:
         return function(*args, **kwargs)
     except OSError as error:
-        raise StoreUnavailable(f"the session store could not be reached: {error}") from error
+        del args, kwargs  # ids, and some loggers print locals with tracebacks
+        message = f"the session store could not be reached: {error}"
+        raise StoreUnavailable(message) from error.with_traceback(None)
 
 
 new: Final = SessionStore.from_functions

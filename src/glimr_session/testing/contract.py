@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, Final, TypeAlias
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from .._ids import generate_id
@@ -178,6 +178,9 @@ def content(
 
 class StoreContract:
     """The promises of :class:`~glimr_session.SessionStore`, as tests for pytest.
+
+        from glimr_session.testing import StoreContract
+        from glimr_session.testing.contract import ABSOLUTE, LIFETIME
 
         class TestMyStore(StoreContract):
             @pytest.fixture
@@ -558,6 +561,7 @@ class StoreContract:
     def test_any_content_comes_back(self, store: SessionStore) -> None:
         """Non-ASCII and NUL in keys and values, and every shape that JSON has."""
 
+        @settings(deadline=None)  # storage may be slow
         @given(contents, contents)
         def comes_back(data: dict[str, Json], shown: dict[str, Json]) -> None:
             cookie_value = begin(

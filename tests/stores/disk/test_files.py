@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sqlite3
 import stat
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 import zlib
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -401,3 +403,28 @@ def test_the_log_of_a_database_that_is_gone_is_not_replayed(directory: Path) -> 
         assert (len(cache), cache.check()) == (0, [])
     store.close()
     old.close()
+
+
+def test_the_log_beside_an_emptied_database_is_not_replayed(directory: Path) -> None:
+    """A start that finds an empty file makes a new one, and the log of the old one is gone."""
+    old = DiskStore(directory)
+    values = [begin(old) for _ in range(300)]
+    os.truncate(directory / "cache.db", 0)
+    assert (directory / "cache.db-wal").stat().st_size > 0
+    store = DiskStore(directory)
+    assert all(store.open(value) is None for value in values)
+    assert content(store, begin(store)) is not None
+    with plain_cache(directory) as cache:
+        assert (len(cache), cache.check()) == (1, [])
+    store.close()
+    old.close()
+
+
+def test_a_database_without_a_write_ahead_log_gets_one(directory: Path) -> None:
+    """Readers would wait for writers without it; the next start sets it back."""
+    DiskStore(directory).close()
+    with closing(sqlite3.connect(directory / "cache.db")) as connection:
+        assert connection.execute("PRAGMA journal_mode = DELETE").fetchone() == ("delete",)
+    DiskStore(directory).close()
+    with closing(sqlite3.connect(directory / "cache.db")) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)

@@ -106,7 +106,8 @@ def ensure_database(directory: Path, *, timeout: float, replaces_log: LogIdentit
     path = directory / DATABASE
     log = directory / f"{DATABASE}-wal"
     found = _stat(path)
-    if found is None or (replaces_log is not None and log_identity(log) == replaces_log):
+    missing = found is None or found.st_size == 0
+    if missing or (replaces_log is not None and log_identity(log) == replaces_log):
         # SQLite recognises a log by its name alone, and would replay that of another
         # database into this one.
         log.unlink(missing_ok=True)
@@ -140,8 +141,9 @@ def _check_database(directory: Path, timeout: float) -> None:
             "SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'Cache'"
         ).fetchone()[0]
         connection.execute("SELECT key, raw, mode, tag, value FROM Cache LIMIT 1").fetchone()
+        ((journal_mode,),) = connection.execute("PRAGMA journal_mode")
         dangerous = [name for name in _DANGEROUS if settings.get(name) != _SETTINGS[name]]
-        if not dangerous and triggers >= _TRIGGERS:
+        if not dangerous and triggers >= _TRIGGERS and journal_mode == "wal":
             return
         # diskcache itself would go on trying for minutes if another process had the lock.
         connection.execute("BEGIN IMMEDIATE")

@@ -19,8 +19,9 @@ __all__ = ["Found", "Row", "SessionConnection", "checksum"]
 # page of a file in the place of another it returns the wrong session, or parts of two.
 #
 # A session keeps its rowid for life, whatever its id: a request that opened it before a
-# login finds it again after. Rowids are as good as random, so none is ever used for two
-# sessions; SQLite's own choice would reuse them.
+# login finds it again after. Rowids are as good as random; SQLite's own choice would give
+# that of a deleted row to the next one. Only an id that is saved again gets its rowid again,
+# and the revision tells the two sessions apart.
 #
 # A known rowid needs one lookup, in the table. The key index is only used when the rowid is
 # unknown, or to confirm that a session really does not exist.

@@ -125,6 +125,7 @@ class DiskStore(SessionStore):
         )
         self._expiry_margin = _EXPIRY_MARGIN * self.lifetime
         self._batch_size = _BATCH_SIZE[durability]
+        self._waits_for_disk = durability == "power"
 
     def open(self, cookie_value: str) -> StoredSession | None:
         return self._database.read(self._open, cookie_value)
@@ -181,6 +182,8 @@ class DiskStore(SessionStore):
         return self.open(cookie_value)  # microseconds, and readers never wait for a writer
 
     async def acommit(self, changes: Changes) -> CommitResult:
+        if self._waits_for_disk:
+            return await super().acommit(changes)
         result = self.commit(changes, wait=False)
         return await super().acommit(changes) if result is CommitResult.BUSY else result
 
