@@ -579,7 +579,7 @@ def test_a_login_that_lost_writes_nothing_into_the_winner_s_session(disk: DiskSt
     loser.session["address"] = "the loser's"
     assert loser.commit() is CommitResult.GONE
     assert cookie_of(headers_of(loser)) == ""
-    loser.session.invalidate()
+    loser.session["city"] = "the loser's"
     loser.close()
     assert data_of(disk, moved) == {"n": 1, "user": "winner"}
 

@@ -147,8 +147,8 @@ class RequestSession:
         """
         changes = self._take_changes(_FINISH if last else _TAKE_CHANGES)
         store = self._binding.store
-        if self._gone:  # what came after it belongs to a session that has ended
-            self._pending = None
+        if self._gone and not (changes and changes.invalidated):
+            self._pending = None  # it belongs to a session that has ended; only a logout counts
             return CommitResult.GONE if changes else None
         if changes:
             result = _call_store(store.commit, changes, wait=wait)
@@ -289,9 +289,7 @@ class RequestSession:
     def _commit_late(self, changes: Changes) -> None:
         """Commit what changed after the headers, or warn that it is lost."""
         base, store = changes.base, self._binding.store
-        if self._gone:
-            lost = "it has ended"
-        elif base is None:
+        if base is None:
             lost = "the browser has no cookie for it"
         elif not store.server_side:
             lost = "it lives in the cookie"
@@ -300,6 +298,8 @@ class RequestSession:
             ended = Changes(base, changes.id, cleared=True, invalidated=True)
             _call_store(store.commit, ended)
             return
+        elif self._gone:
+            lost = "it has ended"
         elif changes.id_changed:
             lost = "its new id cannot reach the browser"
         elif _call_store(store.commit, changes) is CommitResult.GONE:
