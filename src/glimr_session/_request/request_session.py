@@ -141,9 +141,10 @@ class RequestSession:
             None if there was nothing to write.
 
         Raises:
-            StoreUnavailable, SessionTooLarge: nothing was written; the next call tries the
-                same changes again. (A store from five functions whose ``cookie_value`` is
-                more than an id has saved before it is too large.)
+            StoreUnavailable: the changes were made once or not at all. The next call commits them
+                again, so a store that raises after it has written counts an increment twice.
+            SessionTooLarge: nothing was written, and the next call tries again. (A store from
+                five functions whose ``cookie_value`` is more than an id has saved before.)
         """
         changes = self._take_changes(_FINISH if last else _TAKE_CHANGES)
         store = self._binding.store
@@ -198,7 +199,7 @@ class RequestSession:
             last: whether the body is finished too, as for ``commit``.
 
         Raises:
-            StoreUnavailable, SessionTooLarge: nothing was written, and there are no headers.
+            StoreUnavailable, SessionTooLarge: as ``commit``; there are no headers to send.
         """
         self.sealed = True
         if not self._answered:
