@@ -78,6 +78,9 @@ _FIELDS: Final = {
     "lifetime": _MINUTES,
     "absolute_lifetime": _MINUTES,
     "expire_on_close": _FLAG,
+    "flash_until_read": _FLAG,
+    "commit_on_error": _FLAG,
+    "key": _TEXT,
     "gc": _TEXT,
     "gc_chance": _NUMBER,
     "gc_interval": _MINUTES,
@@ -136,6 +139,17 @@ class SessionConfig:
 
     expire_on_close: bool = False
     """Whether the cookie ends with the browser. The lifetimes hold all the same."""
+
+    flash_until_read: bool = False
+    """Whether a flash stays until it is read, instead of until the next request that uses
+    its session."""
+
+    commit_on_error: bool = False
+    """Whether a response of 500 and above commits. If not, it keeps nothing of its request."""
+
+    key: str = "glimr.session"
+    """Where a handler finds the session, as in ``environ["glimr.session"]``. A second session
+    beside the first needs another key and another ``cookie``."""
 
     gc: str | Callable[[], bool] = "lottery"
     """"lottery", "interval", "never", "package.module:policy", or a function that is called
