@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 from pykka import ActorRegistry
 
 import glimr_session
+from glimr_session._log import forget_warnings
 
 pytest.register_assert_rewrite("glimr_session.testing.contract")
 
@@ -34,6 +35,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def _nothing_left() -> Iterator[None]:
     """No test may leave an actor running or a store configured."""
     assert ActorRegistry.get_all() == []
+    forget_warnings()
     yield
     left = ActorRegistry.get_all()
     ActorRegistry.stop_all(timeout=5)
