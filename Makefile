@@ -1,6 +1,7 @@
 # Every target installs what it needs into .venv; `make help` lists them.
 
 PYTHON ?= python3
+HOST ?= 127.0.0.1
 PORT ?= 8000
 SECONDS ?= 60
 PYTHONS ?= 3.11 3.12 3.13
@@ -14,8 +15,8 @@ BIN := .venv/bin
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: .venv/demo ## Serve the sign-up site on http://127.0.0.1:8000 (PORT=8765 for another port)
-	PORT=$(PORT) $(BIN)/python examples/signup/serve.py
+demo: .venv/demo ## Serve the sign-up site on http://127.0.0.1:8000 (PORT=8765, HOST=0.0.0.0 for others)
+	HOST=$(HOST) PORT=$(PORT) $(BIN)/python examples/signup/serve.py
 
 test: .venv/test ## Run the tests, except those of faults
 	$(BIN)/python -m pytest --ignore tests/faults

@@ -25,8 +25,7 @@ class ThreadedSessionActor(pykka.ThreadingActor):
 
     def on_receive(self, message: Any) -> Any:
         """Return the reply to one message."""
-        self._state, reply = message.apply(self._state)
-        return reply
+        return message.apply(self._state)
 
 
 def opened(data: Mapping[str, Any]) -> SessionState:
@@ -36,17 +35,17 @@ def opened(data: Mapping[str, Any]) -> SessionState:
 
 def begun(session_id: str, data: Mapping[str, Any]) -> Changes:
     """Return the changes of a request that begins a session."""
-    return Changes(None, session_id, edits=data)
+    return Changes(None, session_id, edits={**data})
 
 
 def edited(base: StoredSession, edits: Mapping[str, Any]) -> Changes:
     """Return the changes of a request that sets some keys of a stored session."""
-    return Changes(base, base.id, edits=edits)
+    return Changes(base, base.id, edits={**edits})
 
 
 def connection_of(store: DiskStore) -> sqlite3.Connection:
     """Return the connection that the next operation of the store will use."""
     pool = store._database._pool
-    connection = pool.acquire()
-    pool.release(connection)
-    return connection
+    pooled = pool.acquire()
+    pool.release(pooled)
+    return pooled.connection

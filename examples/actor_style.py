@@ -107,7 +107,7 @@ def main() -> None:
     session, cookie = visit(app, cookie="")
     session, cookie = visit(app, cookie)
     try:
-        session.get("basket")
+        session["basket"] = []
     except SessionClosed as error:
         print("After the response:", error)
     print("Visits of all sessions:", statistics.ask(Visits("/basket")))

@@ -55,17 +55,19 @@ def check(text: str) -> None:
     unsigned = [*map(_SIGNER.unsign, signed)]
     for _ in range(2):  # the second time they may have been remembered
         assert [*map(_REMEMBERING.unsign, signed)] == unsigned, "memory changes the answer"
-    for verified in (COOKIE.read(header), *unsigned):
+    read = COOKIE.read(header).verified
+    assert len({verified.value for verified in read}) == len(read), "a value came out twice"
+    for verified in (*read, *unsigned):
         if verified is not None:
             assert verified.value in allowed, f"{verified!r} came out"
             assert math.isfinite(verified.issued_at), f"{verified!r} was set at no time"
     if header == text:
-        assert COOKIE.read(header) is None, "what nobody signed was taken"
+        assert not read, "what nobody signed was taken"
         wholes = (f"{header};{OURS}", f"{OURS};{header}", [header, OURS], [OURS, header])
         for whole in wholes:
-            verified = COOKIE.read(whole)
-            assert verified is not None, "our cookie was hidden"
-            assert verified.value == "ours", "our cookie was changed"
+            values = [verified.value for verified in COOKIE.read(whole).verified]
+            assert values, "our cookie was hidden"
+            assert values == ["ours"], "our cookie was changed"
 
 
 def _signed(stamped: str) -> str:
@@ -85,6 +87,7 @@ def seeds() -> list[bytes]:
         b"a=b; \x01; c=d",
         b"\x01; \x02",
         b"\x01; \x01;\x01",
+        f'{NAME}="{OURS.partition("=")[2]}"; \x02; {OURS}'.encode(),
         b"\x03ours.19d3f1a8c00\x03",
         b"\x03a.b.c.0\x03; \x02",
         b"\x03ours.-1_0\x03",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import math
 import operator
 from collections.abc import Callable
 from random import Random
@@ -61,7 +60,7 @@ def check(value: bytes) -> None:
 
 def begin(store: SessionStore, cookie_value: str | None = None) -> RequestSession:
     """Begin a request whose verified cookie has this value."""
-    binding = StoreBinding(store, _COOKIE, renew_after=math.inf, policy=never)
+    binding = StoreBinding(store, _COOKIE, lifetime=1e12, policy=never)
     header = "" if cookie_value is None else f"{_COOKIE.name}={_SIGNER.sign(cookie_value)}"
     return RequestSession(binding, header)
 

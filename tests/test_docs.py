@@ -16,22 +16,16 @@ from pathlib import Path
 import pytest
 
 from glimr_session import Session, SessionConfig
+from tests.support.documents import ROOT, block
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 GUIDE = (ROOT / "docs/guide.md").read_text("utf-8")
 
 
-def blocks(text: str, language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
-
-
 def test_the_first_example_works_as_it_stands(tmp_path: Path) -> None:
     """The command of the README serves the two files of the README."""
-    (app,) = (block for block in blocks(README, "python") if block.startswith("# app.py"))
-    (settings,) = blocks(README, "toml")
-    (tmp_path / "app.py").write_text(app, "utf-8")
-    (tmp_path / "session.toml").write_text(settings, "utf-8")
+    (tmp_path / "app.py").write_text(block("# app.py").code, "utf-8")
+    (tmp_path / "session.toml").write_text(block("# session.toml").code, "utf-8")
     (command,) = re.findall(r"&& (waitress-serve .*)", README)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from html.parser import HTMLParser
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlencode, urlsplit
+from urllib.request import HTTPCookieProcessor, Request, build_opener
 
 import pytest
 
@@ -210,8 +213,12 @@ def test_a_logout_ends_the_session(store: str, url: str, visitor: Visitor) -> No
     else:
         assert not copied.is_known()
         dead = copied.session_id
-        copied.get("/signup")
-        assert copied.session_id != dead
+        signed_up = copied.sign_up()
+        if store == "disk":  # it remembers for a minute, in which the old id gets no session at all
+            assert signed_up.status == 403
+            assert not copied.is_known()
+        else:
+            assert copied.session_id != dead
 
 
 def test_a_form_of_another_site_is_refused(url: str, visitor: Visitor) -> None:
@@ -258,6 +265,41 @@ def test_no_cache_and_no_other_site_gets_at_a_page(visitor: Visitor) -> None:
     assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
 
 
+@contextmanager
+def serving_on(host: str, *, logged: str = "", **settings: str) -> Iterator[list[str]]:
+    """Run the site on an address; return what it prints before it serves.
+
+    In the end it has logged what it should, or nothing.
+    """
+    with subprocess.Popen(
+        [sys.executable, SITE],
+        env=environment(
+            HOST=host, PORT="0", GLIMR_SESSION_STORE="cookie", GLIMR_SESSION_SECRET_KEYS=KEY
+        )
+        | settings,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        lines: list[str] = []
+        try:
+            while not lines or "Ctrl-C" not in lines[-1]:
+                lines.append(process.stdout.readline())
+                assert lines[-1], f"it ended: {lines}"
+            yield lines
+        finally:
+            process.terminate()
+            rest = process.communicate(timeout=10)[0]
+    assert process.returncode == 0
+    assert logged in rest if logged else rest == ""
+
+
+def printed_url(lines: list[str]) -> str:
+    (url,) = re.findall(r"http://\S+(?= in a browser)", "".join(lines))
+    return str(url)
+
+
 def test_a_store_that_is_down_is_a_503(tmp_path: Path) -> None:
     """The site says to try again, and takes nobody's cookie away."""
     (tmp_path / "outage.py").write_text(
@@ -267,14 +309,17 @@ def test_a_store_that_is_down_is_a_503(tmp_path: Path) -> None:
         "def store():\n"
         "    return new(load=down, save=down, destroy=down, gc=down, cookie_value=down)\n"
     )
-    with serving(
-        GLIMR_SESSION_SECRET_KEYS=KEY,
+    with serving_on(
+        "127.0.0.1",
+        logged="the store is down",
         GLIMR_SESSION_STORE="outage:store",
         PYTHONPATH=str(tmp_path),
-    ) as url:
-        answer = Visitor(url).get("/signup")
-        assert Visitor(url).get("/style.css").status == 200
+    ) as lines:
+        visitor = Visitor(printed_url(lines))
+        answer = visitor.get("/signup")
+        assert visitor.get("/style.css").status == 200
     assert answer.status == 503
+    assert "try again in a moment" in answer.body
     assert "Set-Cookie" not in answer.headers
 
 
@@ -362,19 +407,109 @@ def test_ctrl_c_ends_the_site_cleanly() -> None:
     assert (process.returncode, rest) == (0, "")
 
 
-def test_make_demo_serves_this_site_on_the_port_asked_for() -> None:
-    """``PORT=8765 make demo`` runs the script that is tested here, on that port."""
+class Jar(Visitor):
+    """A visitor whose cookies are kept, and sent or not, as a browser does."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self._url = url
+        self._opener = build_opener(HTTPCookieProcessor())
+
+    def _request(self, method: str, path: str, body: str | None = None) -> Answer:
+        data = None if body is None else body.encode()
+        with self._opener.open(Request(self._url + path, data, method=method), timeout=10) as found:
+            return Answer(found.status, dict(found.headers), found.read().decode())
+
+
+def test_the_site_can_be_served_to_other_machines() -> None:
+    """With HOST=0.0.0.0 the cookie comes back over plain HTTP, to a name that is not localhost."""
+    with serving_on("0.0.0.0") as lines:
+        address = urlsplit(printed_url(lines))
+        assert address.port
+        # 127.0.0.2 is this machine, and none of the names for which Secure is left out anyway.
+        visitor = Jar(f"http://127.0.0.2:{address.port}")
+        visitor.sign_up()
+        assert visitor.is_known()
+    assert "without Secure" in lines[0]
+    assert "plain HTTP" in lines[0]
+
+
+@pytest.mark.parametrize(("host", "loopback"), [("0.0.0.0", "127.0.0.1"), ("::", "[::1]")])
+def test_the_address_that_is_printed_leads_to_the_site(host: str, loopback: str) -> None:
+    """It is one at which this machine can be reached, and not the one that means all of them."""
+    with serving_on(host) as lines:
+        address = urlsplit(printed_url(lines))
+        assert address.hostname not in {"0.0.0.0", "::", None}
+        assert address.hostname == own_address()
+        # Tests talk to loopback addresses only.
+        assert Jar(f"http://{loopback}:{address.port}").get("/").status == 200
+
+
+def own_address() -> str:
+    """Return the address by which other machines reach this one, or the loopback address."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing
+        except OSError:
+            return "127.0.0.1"
+        return str(probe.getsockname()[0])
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
+def test_on_this_machine_alone_nothing_is_said_of_secure(host: str) -> None:
+    """The default setting leaves Secure out there, and the printed address has the given host."""
+    with serving_on(host) as lines:
+        assert len(lines) == 1
+        visitor = Jar(printed_url(lines))
+        assert urlsplit(printed_url(lines)).hostname == host
+        visitor.sign_up()
+        assert visitor.is_known()
+
+
+def test_a_setting_of_secure_beats_the_demo() -> None:
+    """Behind a proxy that ends TLS, cookie_secure = true is kept."""
+    will_not_come_back = "cookie is Secure, and a request came over plain HTTP"
+    with serving_on(
+        "0.0.0.0", logged=will_not_come_back, GLIMR_SESSION_COOKIE_SECURE="true"
+    ) as lines:
+        assert len(lines) == 1
+        port = urlsplit(printed_url(lines)).port
+        answer = Visitor(f"http://127.0.0.2:{port}").get("/signup")
+        assert "; Secure" in answer.headers["Set-Cookie"]
+
+
+def test_a_host_that_is_none_is_said_in_one_line() -> None:
+    """The line quotes HOST and tells what it can be."""
+    said = start_in_vain(HOST="nowhere.invalid", PORT="0", GLIMR_SESSION_SECRET_KEYS=KEY)
+    assert said.startswith("HOST is a name or an address of this machine, not 'nowhere.invalid'")
+    said = start_in_vain(HOST="192.0.2.1", PORT="0", GLIMR_SESSION_SECRET_KEYS=KEY)
+    assert said.startswith("HOST is a name or an address of this machine, not '192.0.2.1'")
+
+
+def test_make_demo_hands_the_host_on() -> None:
+    """``HOST=0.0.0.0 make demo`` and ``make demo HOST=0.0.0.0`` reach the script."""
+    for arguments, settings in ((["HOST=0.0.0.0"], {}), ([], {"HOST": "0.0.0.0"})):
+        assert made_demo(*arguments, **settings).startswith("HOST=0.0.0.0 PORT=8000 ")
+
+
+def made_demo(*arguments: str, **settings: str) -> str:
+    """Return the command that ``make demo`` would run."""
     done = subprocess.run(
         # MAKEFLAGS: these tests may themselves have been started by make.
-        [program("make"), "--dry-run", "--no-print-directory", "demo", "MAKEFLAGS="],
+        [program("make"), "--dry-run", "--no-print-directory", "demo", "MAKEFLAGS=", *arguments],
         cwd=EXAMPLES.parent,
-        env=environment(PORT="8765"),
+        env=environment(**settings),
         capture_output=True,
         text=True,
         check=True,
     )
-    command = done.stdout.splitlines()[-1]
-    assert command == "PORT=8765 .venv/bin/python examples/signup/serve.py"
+    return done.stdout.splitlines()[-1]
+
+
+def test_make_demo_serves_this_site_on_the_port_asked_for() -> None:
+    """``PORT=8765 make demo`` runs the script that is tested here, on that port."""
+    command = made_demo(PORT="8765")
+    assert command == "HOST=127.0.0.1 PORT=8765 .venv/bin/python examples/signup/serve.py"
     assert SITE.samefile(EXAMPLES.parent / command.split()[-1])
 
 

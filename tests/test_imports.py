@@ -21,13 +21,14 @@ SOURCE: Final = Path(glimr_session.__file__).parent
 LAYERS: Final = [
     ["__init__"],
     ["testing"],
-    ["testing.contract", "testing.clients", "testing.interleavings"],
+    ["testing.contract", "testing.clients", "testing.interleavings", "testing.seeding"],
     ["wsgi"],
     ["_request"],
     ["_request.manager"],
     ["_request.request_session"],
+    ["_request.lookup", "_request.error_page"],
     ["_request.cleanup", "_request.cookie", "_request.cache_headers"],
-    ["_request.signing"],
+    ["_request.origin", "_request.signing"],
     ["registry"],
     ["config"],
     ["stores"],
@@ -51,6 +52,7 @@ LAYERS: Final = [
     ["_validation"],
     ["_forks"],
     ["_ids"],
+    ["_log"],
     ["errors"],
 ]
 MODULES: Final = [name for layer in LAYERS for name in layer]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import tomllib
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -205,3 +207,19 @@ def test_the_public_names_are_sorted_and_there() -> None:
 def test_the_package_is_marked_as_typed() -> None:
     """The package has the file that type checkers look for."""
     assert (Path(glimr_session.__file__).parent / "py.typed").is_file()
+
+
+def test_the_package_knows_its_version() -> None:
+    """``__version__`` is what the package index and ``pip show`` say."""
+    assert glimr_session.__version__ == importlib.metadata.version("glimr-session")
+
+
+def test_the_version_is_written_once() -> None:
+    """pyproject.toml takes the version from the package, and repeats it nowhere."""
+    project = Path(__file__).parents[1] / "pyproject.toml"
+    settings = tomllib.loads(project.read_text("utf-8"))
+    assert "version" not in settings["project"]
+    assert settings["project"]["dynamic"] == ["version"]
+    source = project.parent / settings["tool"]["hatch"]["version"]["path"]
+    assert source.samefile(glimr_session.__file__)
+    assert source.read_text("utf-8").count(glimr_session.__version__) == 1

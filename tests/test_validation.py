@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from hypothesis import given
@@ -130,12 +131,67 @@ def test_check_chance_refuses_the_rest(chance: object) -> None:
 def test_check_secret_keys_names_the_position_and_never_the_key() -> None:
     """check_secret_keys() names the position of a bad key and does not quote it."""
     check_secret_keys([])
-    check_secret_keys([KEY, "k" * 32, "\U0001f36a" * 32])
+    check_secret_keys([KEY, "0123456789abcdef"[::-1] + KEY, "ключ из тридцати двух букв и еще"])
     for bad in (KEY[:31], "", KEY + "\ud800", "\udfff" + KEY):
         with pytest.raises(ConfigError, match=r"^secret_keys\[1\] ") as caught:
             check_secret_keys([KEY, bad])
         assert "secrets.token_hex" in str(caught.value)
         assert KEY[:12] not in str(caught.value)
+
+
+GUESSABLE: dict[str, str] = {
+    "one character": "k" * 40,
+    "one character but for the last": "k" * 39 + "x",
+    "one character beyond ASCII": "\U0001f36a" * 32,
+    "two characters": "ab" * 20,
+    "a pattern that is cut off": ("swordfish-" * 4)[:-3],
+    "the digits of hex, twice": "0123456789abcdef" * 2,
+    "a whole key, twice": KEY[:20] * 2,
+}
+
+
+@pytest.mark.parametrize("key", GUESSABLE.values(), ids=GUESSABLE.keys())
+def test_a_key_that_repeats_itself_is_refused(key: str) -> None:
+    """check_secret_keys() counts a pattern that is repeated only once, and quotes nothing."""
+    with pytest.raises(ConfigError, match=r"^secret_keys\[1\] repeats ") as caught:
+        check_secret_keys([KEY, key])
+    assert "secrets.token_hex" in str(caught.value)
+    assert key[:5] not in str(caught.value)
+
+
+FROM_EXAMPLES: Final = [
+    "change-me-please-this-is-not-safe-at-all",
+    "CHANGEME-0123456789-0123456789-012",
+    "please change me before you go live",
+    "your-secret-key-goes-here-0123456789",
+    "Your Secret Key: 32 characters or more",
+    "replace_this_with_a_long_random_string",
+    "this-is-an-example-key-for-the-tutorial",
+    "my_super_secret_key_for_development_1",
+    "my-secret-key-of-more-than-32-letters",
+    "django-insecure-4m$k!v9=1x&ap_w7q0d^3",
+    "<placeholder for the key of this site>",
+    "abcdefghijklmnopqrstuvwxyz0123456789",
+    "01234567890123456789abcdefabcdef0123",
+]
+
+
+@pytest.mark.parametrize("key", FROM_EXAMPLES)
+def test_a_key_from_an_example_is_refused(key: str) -> None:
+    """check_secret_keys() refuses what tutorials print, in any case, with - or _ or spaces."""
+    for spelled in (key, key.upper(), key.replace("-", "_"), key.replace("-", " ")):
+        with pytest.raises(ConfigError, match=r"^secret_keys\[0\] is from an example") as caught:
+            check_secret_keys([spelled])
+        assert "secrets.token_hex" in str(caught.value)
+        assert spelled[:12] not in str(caught.value)
+
+
+def test_every_key_made_as_advised_is_accepted() -> None:
+    """check_secret_keys() takes what the standard library makes at random."""
+    for make in (secrets.token_hex, secrets.token_urlsafe):
+        check_secret_keys([make(32) for _ in range(500)])
+    check_secret_keys([secrets.token_hex(16) for _ in range(500)])
+    check_secret_keys([f"{secrets.randbelow(10**40):040}" for _ in range(500)])
 
 
 @pytest.mark.parametrize(
@@ -146,7 +202,7 @@ def test_check_secret_keys_names_the_position_and_never_the_key() -> None:
         ({"path": "/a\n"}, "cookie_path: "),
         ({"path": "/" + "a" * 1024}, "cookie_path has 1025 characters"),
         ({"domain": "a.b\n"}, "cookie_domain: "),
-        ({"domain": "a" * 1025}, "cookie_domain has 1025 characters"),
+        ({"domain": "a." * 512 + "a"}, "cookie_domain has 1025 characters"),
         ({"samesite": "none"}, "cookie_samesite: "),
         ({"samesite": "None", "secure": False}, "cookie_secure: "),
     ],
@@ -164,16 +220,67 @@ def test_check_cookie_attributes_names_the_setting(settings: dict[str, Any], nam
     assert str(caught.value).startswith(named)
 
 
-def test_attributes_of_1024_characters_are_accepted() -> None:
-    """check_cookie_attributes() accepts a path and a domain of 1,024 characters."""
+def test_attributes_of_the_longest_kind_are_accepted() -> None:
+    """check_cookie_attributes() accepts a path of 1,024 characters and a domain of 253."""
     check_cookie_attributes(
         name="shop",
         path="/" + "a" * 1023,
-        domain="a" * 1024,
+        domain=".".join(["a" * 63] * 3 + ["b" * 61]),
         samesite="Strict",
         secure=True,
         partitioned=True,
     )
+
+
+DOMAINS: Final = ["example.com", ".example.com", "a.b-c.example", "xn--bcher-kva.example", "1.2.de"]
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_check_cookie_attributes_takes_domains(domain: str) -> None:
+    """check_cookie_attributes() takes names of two labels and more, with a dot in front or not."""
+    check_cookie_attributes(
+        name="shop", path="/", domain=domain, samesite="Lax", secure=None, partitioned=False
+    )
+
+
+NO_DOMAINS: Final = {
+    "example..com": "empty label",
+    "..example.com": "empty label",
+    "www.example.com..": "empty label",
+    "example.com.": "empty label",
+    ".": "empty label",
+    "a.-b.com": "'-b'",
+    "-.com": "'-'",
+    "a-.example.com": "'a-'",
+    "x" * 64 + ".example.com": "64 characters",
+    ".".join(["a" * 63] * 4): "255 characters",
+    "com": "single label",
+    "localhost": "single label",
+    ".localhost": "single label",
+    "127.0.0.1": "IP address",
+    "10.1": "IP address",
+    "1.2.3.0x4": "IP address",
+    "[::1]": "IP address",
+    "::1": "IP address",
+    "exa_mple.com": "'exa_mple'",
+    "bücher.example": "'bücher'",
+    "https://example.com": "'https://example'",
+    "example.com:8000": "'com:8000'",
+}
+
+
+@pytest.mark.parametrize("domain", NO_DOMAINS)
+def test_a_domain_that_no_browser_takes_is_refused(domain: str) -> None:
+    """check_cookie_attributes() quotes the domain and says what is wrong with it."""
+    with pytest.raises(ConfigError, match=r"^cookie_domain") as caught:
+        check_cookie_attributes(
+            name="shop", path="/", domain=domain, samesite="Lax", secure=None, partitioned=False
+        )
+    message = str(caught.value)
+    assert NO_DOMAINS[domain] in message
+    assert len(domain) > 253 or repr(domain) in message
+    assert '"example.com"' in message
+    assert '"" for this host alone' in message
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from glimr_session import Session, SessionConfig, SessionMiddleware, StoreUnavailable
+from glimr_session import Session, SessionConfig, SessionMiddleware
 from glimr_session.forms import flash_errors, flash_old
 
 HERE = Path(__file__).parent
@@ -41,16 +41,7 @@ Handler: TypeAlias = Callable[[Session, Form], Response]
 
 def make_app(config: SessionConfig) -> WSGIApplication:
     """Return the site with the session around it."""
-    with_session = SessionMiddleware(site, config)
-
-    def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        try:
-            return with_session(environ, start_response)
-        except StoreUnavailable:  # nothing has been written, and nobody is logged out by it
-            start_response("503 Service Unavailable", [("Content-Type", "text/plain")])
-            return [b"Please try again in a moment.\n"]
-
-    return application
+    return SessionMiddleware(site, config)
 
 
 def site(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

@@ -1,19 +1,20 @@
 """Serves the sign-up site on waitress: ``make demo``, or ``PORT=8765 make demo``.
 
-The settings are in session.toml beside this file; GLIMR_SESSION_STORE and its like in
-the environment beat them. What the site writes is in ``var`` of the repository.
+``HOST=0.0.0.0 make demo`` serves it to other machines too, over plain HTTP. The settings are
+in session.toml beside this file; GLIMR_SESSION_STORE and its like in the environment beat
+them. What the site writes is in ``var`` of the repository.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import secrets
 import signal
 import socket
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import waitress
@@ -25,40 +26,72 @@ HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
 KEY_FILE = REPOSITORY / "var" / "secret_key"
 KEYS = "GLIMR_SESSION_SECRET_KEYS"
+SECURE = "GLIMR_SESSION_COOKIE_SECURE"
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}  # where no Secure is needed for plain HTTP
 
 
 def main() -> None:
     """Serve until Ctrl-C or SIGTERM."""
-    os.chdir(REPOSITORY)  # which the directory in session.toml is relative to
+    host = os.environ.get("HOST") or "127.0.0.1"
+    insecure = host not in LOOPBACK and not os.environ.get(SECURE)
+    environ = {**os.environ, SECURE: "false"} if insecure else dict(os.environ)
     try:
-        config = SessionConfig.from_toml(HERE / "session.toml", with_key(os.environ))
+        environ[KEYS] = secret_key()
+        config = SessionConfig.from_toml(HERE / "session.toml", environ)
         app = make_app(config)
     except (SessionError, OSError) as error:
         sys.exit(f"The sessions cannot be set up: {error}")
-    port = os.environ.get("PORT") or "8000"
-    try:
-        listener = socket.create_server(("127.0.0.1", int(port)))
-    except OSError as error:
-        reason = os.strerror(error.errno or 0)
-        sys.exit(f"Port {port} cannot be used: {reason}. Take another one: PORT=8765 make demo")
-    except (OverflowError, ValueError):
-        sys.exit(f"PORT is a number from 0 (any that is free) to 65535, not {port!r}")
-    with listener:
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    with listen(host, os.environ.get("PORT") or "8000") as listener:
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # four threads are plenty
+        if insecure:
+            print(
+                "Cookies are sent without Secure, or browsers would not send them back over plain "
+                "HTTP: do this only in a network whose people you trust."
+            )
+        url = f"http://{reachable(host)}:{listener.getsockname()[1]}"
         print(f"Open {url} in a browser. Store: {config.store}. Ctrl-C stops.", flush=True)
         waitress.serve(app, sockets=[listener])
 
 
-def with_key(environ: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the environment with a key to sign cookies; the first start makes one."""
-    if environ.get(KEYS):
-        return environ
+def listen(host: str, port: str) -> socket.socket:
+    """Return a socket that listens there, or end with a line that says why not."""
+    try:
+        family = socket.getaddrinfo(host, None)[0][0]
+        both = host == "::" and socket.has_dualstack_ipv6()
+        return socket.create_server((host, int(port)), family=family, dualstack_ipv6=both)
+    except OSError as error:
+        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+            sys.exit(
+                f"HOST is a name or an address of this machine, not {host!r}. "
+                "0.0.0.0 is all of its addresses: HOST=0.0.0.0 make demo"
+            )
+        reason = os.strerror(error.errno or 0)
+        sys.exit(f"Port {port} cannot be used: {reason}. Take another one: PORT=8765 make demo")
+    except (OverflowError, ValueError):
+        sys.exit(f"PORT is a number from 0 (any that is free) to 65535, not {port!r}")
+
+
+def reachable(host: str) -> str:
+    """Return the host for a URL; for all addresses of this machine, one that others reach."""
+    if host in {"0.0.0.0", "::"}:  # noqa: S104
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.connect(("192.0.2.1", 9))  # sends nothing; any address elsewhere will do
+            except OSError:  # there is no network
+                return "127.0.0.1"
+            host = probe.getsockname()[0]
+    return f"[{host}]" if ":" in host else host
+
+
+def secret_key() -> str:
+    """Return the key that signs the cookies; the first start makes one."""
+    if given := os.environ.get(KEYS):
+        return given
     KEY_FILE.parent.mkdir(parents=True, exist_ok=True)
     KEY_FILE.touch(mode=0o600)  # who reads the key can forge cookies
     if not KEY_FILE.read_text("ascii"):
         KEY_FILE.write_text(secrets.token_hex(), "ascii")
-    return {**environ, KEYS: KEY_FILE.read_text("ascii")}
+    return KEY_FILE.read_text("ascii")
 
 
 if __name__ == "__main__":

@@ -76,6 +76,8 @@ __all__ = [
     "start_disk",
 ]
 
+__version__ = "0.1.0"
+
 
 def __getattr__(name: str) -> Any:
     """Import the disk store when it is used: diskcache imports Django if it is installed."""

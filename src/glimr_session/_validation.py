@@ -26,14 +26,28 @@ __all__ = [
 Duration: TypeAlias = timedelta | float
 """A ``datetime.timedelta`` or a number of seconds."""
 
-# RFC 6265, section 4.1.1: a name is a token; a path and a domain hold no separators.
+# RFC 6265, section 4.1.1: a name is a token, and a path holds no separators.
 _NAME: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _PATH: Final = r"/[!-:<-~]*"
-_DOMAIN: Final = r"\.?[0-9A-Za-z]([0-9A-Za-z.-]*[0-9A-Za-z])?"
 
-_MAX_ATTRIBUTE: Final = 1024  # bytes: RFC 6265bis, section 5.6
+_MAX_PATH: Final = 1024  # bytes: RFC 6265bis, section 5.6
+
+# RFC 1123, section 2.1. The last label of an IPv4 address is a number (WHATWG URL, "ends in a
+# number"), that of an IPv6 address ends with the bracket or is empty or a number as well.
+_LABEL: Final = r"[0-9A-Za-z]([0-9A-Za-z-]*[0-9A-Za-z])?"
+_END_OF_AN_ADDRESS: Final = r"\d+|0[xX][0-9A-Fa-f]*|\[.*\]|[0-9A-Fa-f]*:[0-9A-Fa-f:]*"
+_MAX_LABEL: Final = 63
+_MAX_DOMAIN: Final = 253
 
 _MIN_KEY: Final = 32  # characters: 128 bits, even for a key of hex digits
+_MIN_DISTINCT: Final = 6  # of them, which even a random key of decimal digits has
+
+# What keys hold that tools and tutorials print, without "-", "_" and spaces.
+_EXAMPLES: Final = (
+    "changeme", "changethis", "replaceme", "replacethis", "pleasechange", "pleasereplace",
+    "yoursecret", "mysecret", "supersecret", "secretkeyhere", "djangoinsecure", "example",
+    "placeholder", "0123456789", "abcdefgh",
+)  # fmt: skip
 
 MAKE_A_KEY: Final = (
     'Make one with: python -c "import secrets; print(secrets.token_hex(32))" '
@@ -96,6 +110,24 @@ def check_secret_keys(secret_keys: Sequence[str]) -> None:
             )
         if any("\ud800" <= character <= "\udfff" for character in key):
             raise ConfigError(f"secret_keys[{number}] is not text in UTF-8. {MAKE_A_KEY}")
+        if _repeats_itself(key):
+            raise ConfigError(
+                f"secret_keys[{number}] repeats a few characters, and so is as easy to guess as "
+                f"these alone. {MAKE_A_KEY}"
+            )
+        plain = re.sub(r"[-_\s]", "", key.casefold())
+        if any(example in plain for example in _EXAMPLES):
+            raise ConfigError(
+                f"secret_keys[{number}] is from an example, or looks like it; anyone who knows "
+                f"the example could forge sessions. {MAKE_A_KEY}"
+            )
+
+
+def _repeats_itself(key: str) -> bool:
+    """Whether a key is a pattern, repeated, that would be too short for a key."""
+    return len(set(key)) < _MIN_DISTINCT or any(
+        key[period:] == key[:-period] for period in range(1, min(len(key) // 2 + 1, _MIN_KEY))
+    )
 
 
 def check_cookie_attributes(
@@ -112,16 +144,12 @@ def check_cookie_attributes(
             f"cookie_path: {path!r} is not a path; it begins with / and has no spaces, "
             "semicolons or control characters"
         )
-    if domain and not re.fullmatch(_DOMAIN, domain):
+    if len(path) > _MAX_PATH:
         raise ConfigError(
-            f'cookie_domain: {domain!r} is not a domain; write it as in "example.com", or "" '
-            "for this host alone"
+            f"cookie_path has {len(path)} characters; browsers ignore more than {_MAX_PATH}"
         )
-    for setting, value in (("cookie_path", path), ("cookie_domain", domain)):
-        if len(value) > _MAX_ATTRIBUTE:
-            raise ConfigError(
-                f"{setting} has {len(value)} characters; browsers ignore more than {_MAX_ATTRIBUTE}"
-            )
+    if domain:
+        _check_domain(domain)
     if samesite not in ("Lax", "Strict", "None"):
         raise ConfigError(f'cookie_samesite: {samesite!r} is not "Lax", "Strict" or "None"')
     why = why_secure(name, samesite, partitioned)
@@ -132,6 +160,35 @@ def check_cookie_attributes(
             f'cookie: {name!r} asks browsers for cookie_path = "/" and no cookie_domain; '
             f"here they are {path!r} and {domain!r}"
         )
+
+
+def _check_domain(domain: str) -> None:
+    """Raise ConfigError for a domain with which browsers would not keep the cookie."""
+    advice = 'Write it as in "example.com", or "" for this host alone.'
+    name = domain.removeprefix(".")  # browsers ignore it
+    if len(name) > _MAX_DOMAIN:
+        raise ConfigError(
+            f"cookie_domain has {len(domain)} characters; a domain has {_MAX_DOMAIN} at most. "
+            f"{advice}"
+        )
+    labels = name.split(".")
+    problem = ""
+    if re.fullmatch(_END_OF_AN_ADDRESS, labels[-1]):
+        problem = 'is an IP address, for which browsers take no cookie_domain but ""'
+    elif "" in labels:
+        problem = "has an empty label, between two dots or at an end"
+    for label in () if problem else labels:
+        if not re.fullmatch(_LABEL, label):
+            problem = (
+                f"has the label {label!r}; a label is made of the letters a to z, digits and "
+                "hyphens, with no hyphen at its ends (an international one begins with xn--)"
+            )
+        elif len(label) > _MAX_LABEL:
+            problem = f"has a label of {len(label)} characters; a label has {_MAX_LABEL} at most"
+    if not problem and len(labels) == 1:
+        problem = "is a single label, for which browsers keep no cookie of a whole domain"
+    if problem:
+        raise ConfigError(f"cookie_domain: {domain!r} {problem}. {advice}")
 
 
 def why_secure(name: str, samesite: str, partitioned: bool) -> str:

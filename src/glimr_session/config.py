@@ -29,6 +29,14 @@ _PREFIX: Final = "GLIMR_SESSION_"
 
 _REFERENCE: Final = r"\w+(\.\w+)*:\w+"
 
+# Kubernetes sets these for services named glimr-session..., and Docker for a link of that name:
+# GLIMR_SESSION_SERVICE_HOST, GLIMR_SESSION_PORT_8000_TCP_ADDR, GLIMR_SESSION_NAME=/web/...
+_OF_A_SERVICE: Final = re.compile(
+    r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)=.*"
+    r"|ENV_.*|NAME=/.*",
+    re.DOTALL,
+)
+
 
 class _Field(NamedTuple):
     """A kind of setting: what is allowed, in words and as a test, and how to parse text."""
@@ -164,7 +172,8 @@ class SessionConfig:
     """The first signs, all verify: to rotate, put a new one in front."""
 
     disk_directory: str | os.PathLike[str] = "var/sessions"
-    """The directory of the disk store's database; nothing else may be in it."""
+    """The directory of the disk store's database; nothing else may be in it. ``~`` and
+    ``$NAME`` are expanded. See ``from_toml`` for what a relative one is relative to."""
 
     disk_durability: str = "process"
     """Which failure an acknowledged commit survives: "process", the death of the process, or
@@ -190,6 +199,13 @@ class SessionConfig:
             secure=self.secure,
             partitioned=self.cookie_partitioned,
         )
+        # PEP 3333: names of the server's in the environ.
+        if not self.key or self.key.startswith("wsgi.") or self.key.isupper():
+            belongs = "belongs to the server" if self.key else "is no name"
+            raise ConfigError(
+                f"key: {self.key!r} {belongs}; use letters and dots, as in "
+                '"glimr.session" or "shop.session"'
+            )
         _check_choice("store", self.store, ("disk", "cookie"), "package.module:factory")
         _check_choice("gc", self.gc, ("lottery", "interval", "never"), "package.module:policy")
         check_durability("disk_durability", self.disk_durability)
@@ -209,8 +225,13 @@ class SessionConfig:
     ) -> Self:
         """Read a TOML file; variables of the environment beat what it says.
 
-        ``environ`` is ``os.environ`` unless another one is given. A relative directory
-        in the file is relative to the working directory of the process.
+        A relative directory is relative to that of the file, the default one too, so that a
+        server and a cron job find the same sessions. One that the environment sets is
+        relative to the working directory.
+
+        Args:
+            path: where the file is.
+            environ: ``os.environ`` unless another one is given.
         """
         import tomllib  # who configures in code need not wait for what reads files
         from pathlib import Path
@@ -228,25 +249,28 @@ class SessionConfig:
             problem = str(error)
         if problem:  # here, and not there: that error holds the file, and the keys in it
             raise ConfigError(f"{os.fspath(path)} is not TOML: {problem}")
-        return cls._from_settings(
-            {
-                **_flatten(settings),
-                **_from_environ(os.environ if environ is None else environ),
-            }
-        )
+        found = {"disk_directory": cls.disk_directory, **_flatten(settings)}
+        directory = found["disk_directory"]
+        if isinstance(directory, str) and directory and directory[0] not in "~$":
+            found["disk_directory"] = str(Path(path).absolute().parent / directory)
+        return cls._from_settings(found | _from_environ(os.environ if environ is None else environ))
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:
         """Read ``GLIMR_SESSION_LIFETIME`` and its like; empty ones count as not set.
 
         Lists are separated by commas, a table's name stands before its key:
-        ``GLIMR_SESSION_DISK_DIRECTORY``.
+        ``GLIMR_SESSION_DISK_DIRECTORY``. A relative directory is relative to the working
+        directory.
         """
         return cls._from_settings(_from_environ(environ))
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> Self:
-        """Read a dict of the shape that ``session.toml`` has."""
+        """Read a dict of the shape that ``session.toml`` has.
+
+        A relative directory is relative to the working directory.
+        """
         return cls._from_settings(_flatten(mapping))
 
     @classmethod
@@ -315,9 +339,13 @@ def _is_table(name: str) -> bool:
 def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for variable, text in environ.items():
-        if variable.startswith(_PREFIX) and text:
-            name = variable.removeprefix(_PREFIX).lower()
-            settings[name] = _FIELDS[name].parse(text) if name in _FIELDS else text
+        name = variable.removeprefix(_PREFIX).lower()
+        if not variable.startswith(_PREFIX) or not text:
+            continue
+        if name in _FIELDS:
+            settings[name] = _FIELDS[name].parse(text)
+        elif not _OF_A_SERVICE.fullmatch(f"{variable.removeprefix(_PREFIX)}={text}"):
+            settings[name] = text
     return settings
 
 

@@ -13,10 +13,11 @@ import threading
 import uuid
 from collections import deque
 from collections.abc import Callable
+from contextvars import Context
 from threading import get_ident
 from typing import Any, ClassVar, Final, Self, TypeVar
 
-from pykka import Actor, ActorDeadError, ActorRef, ActorRegistry, Future, ThreadingFuture
+from pykka import Actor, ActorDeadError, ActorRef, ActorRegistry, Future, ThreadingFuture, Timeout
 from pykka.messages import (
     ProxyCall,
     ProxyGetAttr,
@@ -69,6 +70,8 @@ class CallingThreadActor(Actor):
       or through other actors, it gets a ``RuntimeError`` at once.
     - ``on_start`` runs inside ``start()``; ``on_stop`` and ``on_failure`` run in the thread
       that handled the last message. Thread-local data of a handler belongs to its thread.
+    - Handlers run in a ``contextvars`` context of the actor's own, which is empty at first, as
+      that of Pykka's threads is.
     - KeyboardInterrupt, SystemExit and other exceptions that are no ``Exception`` stop this
       actor and are raised in the thread that was handling. Pykka's threads have no caller to
       raise it in and stop every actor of the process instead.
@@ -161,18 +164,20 @@ class CallingThreadRef(ActorRef[A]):
     actor idle is a call of the handler, without an envelope and a future. Ref and inbox are
     one object to save an allocation per session.
 
-    The thread that holds ``_lock`` handles messages. It looks at the queue again after each
-    release. A message that was queued while the lock was held is seen by the holder, by its
-    sender, or by both, and one of them acquires the lock next.
+    The thread that is in the actor's context handles messages. ``Context.run`` refuses a second
+    thread, and leaves in C code: no exception at any instruction, from a signal handler either,
+    can leave the actor occupied, as it could a lock. After each turn the thread looks at the
+    queue again, so that a message which another thread has queued meanwhile is seen by one of
+    the two.
     """
 
     def __init__(self, actor: A) -> None:
         self.actor_class = type(actor)
         self._actor: A | None = actor  # None once it has stopped
         self._queue: deque[Any] = deque()  # of Pykka's envelopes
-        self._lock = threading.Lock()
-        self._lock.acquire()  # until the actor has started
-        self._holder = get_ident()
+        self._context: Context | None = None  # until it has started
+        self._holder = 0  # the thread that is in the context
+        self._failures: list[Any] = []  # to be logged when nobody is in the context
 
     @property
     def actor_urn(self) -> str:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -217,14 +222,18 @@ class CallingThreadRef(ActorRef[A]):
         Raises:
             pykka.ActorDeadError: the actor has stopped.
         """
-        if not self._lock.acquire(False):
-            super().tell(message)  # which puts it into the inbox
-            return
+        turn = [message]
         try:
-            self._enter()
-            self._handle(message, None)
+            if self._context is not None:
+                self._context.run(self._tell_turn, turn)
+        except RuntimeError as error:
+            if not _was_refused(error, turn):
+                raise
         finally:
-            self._leave()
+            if self._queue or self._failures:
+                self._handle_queue()
+        if turn:
+            super().tell(message)  # which puts it into the inbox
 
     def ask(self, message: Any, *, block: bool = True, timeout: float | None = None) -> Any:
         """Send a message and return the reply; see ``pykka.ActorRef.ask``.
@@ -242,27 +251,27 @@ class CallingThreadRef(ActorRef[A]):
         """
         if not block:
             return super().ask(message, block=False)
-        if not self._lock.acquire(False):
-            self._refuse_own_thread()
-            return super().ask(message, timeout=timeout)  # by way of the inbox
-        actor: A | None = None
+        turn = [message]
+        reply = None
         try:
             try:
-                actor = self._enter()
-                if type(message) in _PYKKA_MESSAGES:
-                    return actor._handle_receive(message)
-                return actor.on_receive(message)
-            except Exception:
-                raise
-            except BaseException:
-                self._interrupt()
-                raise
-            finally:
-                self._leave()
-        except Exception:
-            if actor is not None:  # after the lock has been released
-                logger.info("Exception returned from %s to caller:", actor, exc_info=True)
+                if self._context is not None:
+                    reply = self._context.run(self._ask_turn, turn)
+            except RuntimeError as error:
+                if not _was_refused(error, turn):
+                    raise
+            if turn:
+                self._refuse_own_thread()
+                return super().ask(message, timeout=timeout)  # by way of the inbox
+        except (ActorDeadError, Timeout):
             raise
+        except Exception:
+            logger.info("Exception returned from %s to caller:", self, exc_info=True)
+            raise
+        finally:
+            if self._queue or self._failures:
+                self._handle_queue()
+        return reply
 
     def stop(self, *, block: bool = True, timeout: float | None = None) -> Any:
         """Stop the actor after the messages it already has; see ``pykka.ActorRef.stop``.
@@ -297,15 +306,9 @@ class CallingThreadRef(ActorRef[A]):
 
     def _open(self, actor: A) -> None:
         """Run the actor's ``on_start``, then the messages sent to it meanwhile."""
-        try:
-            actor.on_start()
-        except Exception:  # noqa: BLE001  # it is logged there
-            self._fail(actor)
-        except BaseException:
-            self._interrupt()
-            raise
-        finally:
-            self._leave()
+        context = Context()
+        context.run(self._start_turn, actor, context)
+        self._handle_queue()
 
     def _end(self) -> None:
         """Let go of the actor: messages that wait and messages to come are refused."""
@@ -326,43 +329,82 @@ class CallingThreadRef(ActorRef[A]):
         if self._actor is not None:  # else on_stop was interrupted
             self._actor._stop()
 
-    # One thread at a time.
+    # One thread at a time. Each of these runs in the actor's context.
 
-    def _enter(self) -> A:
-        """Begin a turn: handle the messages that wait, and return the actor.
-
-        Raises:
-            pykka.ActorDeadError: it has stopped.
-        """
+    def _start_turn(self, actor: A, context: Context) -> None:
         self._holder = get_ident()
-        while self._queue:
-            self._handle(*self._next())
-        if self._actor is None:
-            raise self._dead()
-        return self._actor
+        self._context = context  # messages are queued until this turn ends
+        try:
+            actor.on_start()
+        except Exception:  # noqa: BLE001  # it is logged there
+            self._fail(actor)
+        except BaseException:
+            self._interrupt()
+            raise
+        finally:
+            self._holder = 0
 
-    def _leave(self) -> None:
-        """End a turn, and handle what was queued in its last moment."""
-        self._holder = 0  # before the release, or the next holder would be mistaken for us
-        self._lock.release()
-        if self._queue:
-            self._handle_queue()
+    def _tell_turn(self, turn: list[Any]) -> None:
+        """Take the message out of ``turn``, and handle it after those that wait."""
+        message = turn.pop()
+        self._holder = get_ident()
+        try:
+            self._handle_waiting()
+            if self._actor is None:
+                raise self._dead()
+            self._handle(message, None)
+        finally:
+            self._holder = 0
+
+    def _ask_turn(self, turn: list[Any]) -> Any:
+        """Take the message out of ``turn``, and return the reply."""
+        message = turn.pop()
+        self._holder = get_ident()
+        try:
+            self._handle_waiting()
+            actor = self._actor
+            if actor is None:
+                raise self._dead()  # noqa: TRY301
+            if type(message) in _PYKKA_MESSAGES:
+                return actor._handle_receive(message)
+            return actor.on_receive(message)
+        except Exception:
+            raise
+        except BaseException:
+            self._interrupt()
+            raise
+        finally:
+            self._holder = 0
+
+    def _queue_turn(self, turn: list[Any]) -> None:
+        turn.pop()
+        self._holder = get_ident()
+        try:
+            self._handle_waiting()
+        finally:
+            self._holder = 0
 
     def _handle_queue(self) -> None:
-        while self._queue and self._lock.acquire(False):
-            self._holder = get_ident()
+        """Handle what is queued, unless another thread does."""
+        while self._queue and self._context is not None:
+            turn: list[Any] = [None]
             try:
-                while self._queue:
-                    self._handle(*self._next())
+                self._context.run(self._queue_turn, turn)
+            except RuntimeError as error:
+                if not _was_refused(error, turn):
+                    raise
+                return  # the thread in the context looks at the queue when it leaves
             except BaseException:
-                self._leave()  # which refuses the rest, for the actor has stopped
+                self._handle_queue()
                 raise
-            self._holder = 0
-            self._lock.release()
+        while self._failures:
+            exc_info = self._failures.pop(0)
+            logger.info("Exception returned from %s to caller:", self, exc_info=exc_info)
 
-    def _next(self) -> tuple[Any, Future[Any] | None]:
-        envelope = self._queue.popleft()
-        return envelope.message, envelope.reply_to
+    def _handle_waiting(self) -> None:
+        while self._queue:
+            envelope = self._queue.popleft()
+            self._handle(envelope.message, envelope.reply_to)
 
     def _handle(self, message: Any, reply_to: Future[Any] | None) -> None:
         """Handle a message, and reply if a reply is waited for."""
@@ -375,9 +417,9 @@ class CallingThreadRef(ActorRef[A]):
                 reply = actor._handle_receive(message)
             else:
                 reply = actor.on_receive(message)
-        except Exception:
+        except Exception:  # noqa: BLE001  # it is replied, or handled as Pykka does
             if reply_to is not None:
-                logger.info("Exception returned from %s to caller:", actor, exc_info=True)
+                self._failures.append(sys.exc_info())
                 reply_to.set_exception()
                 return
             self._fail(actor)
@@ -415,3 +457,8 @@ class CallingThreadRef(ActorRef[A]):
 
 def _as_exc_info(reason: str) -> tuple[type[ActorDeadError], ActorDeadError, None]:
     return ActorDeadError, ActorDeadError(reason), None
+
+
+def _was_refused(error: RuntimeError, turn: list[Any]) -> bool:
+    """Whether ``Context.run`` has raised the error, for another thread is in the context."""
+    return bool(turn) and type(error) is RuntimeError

@@ -86,7 +86,11 @@ def destroy(session_id: str) -> None:
 
 
 def gc() -> int:
-    """Remove expired sessions, as a cron job would; return how many there were."""
+    """Remove the expired sessions of the configured store; return how many there were.
+
+    In a process without one, such as a cron job's, nothing happens: make the store there, and
+    call its ``gc``, as in ``SessionConfig.from_toml("session.toml").make_store().gc()``.
+    """
     return 0 if _configured is None else _configured.gc()
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import ItemsView, Iterator, Mapping, MutableMapping, ValuesView
-from typing import Any, Final, NoReturn, Protocol
+from typing import Any, Final, NoReturn, Protocol, Self, SupportsIndex
 
 from ._ids import generate_id
-from ._session.actor import SessionActor
+from ._session.actor import ASK_TIMEOUT, SessionActor
 from ._session.messages import (
     Clear,
+    ExpireAfter,
+    ExpireOnClose,
     Flash,
     Forget,
     Get,
@@ -34,21 +36,20 @@ from ._session.messages import (
 from ._session.serialization import StoredSession
 from ._session.state import SessionState
 from ._session.values import JsonInput, copy_value, validate_items, validate_key, validate_value
+from ._validation import Duration, to_seconds
 from .errors import SessionClosed
 from .mailbox import ActorDeadError
 
 __all__ = [
-    "ASK_TIMEOUT",
     "CLOSED",
+    "OPENING",
+    "ReadOnly",
     "Session",
     "SessionOwner",
     "SessionRef",
     "closed_error",
     "empty",
 ]
-
-ASK_TIMEOUT: Final = 5.0
-"""Seconds an ``ask`` waits for another thread of the request, as in the reference."""
 
 _MISSING: Final = object()
 
@@ -67,7 +68,7 @@ class SessionRef(Protocol):
 
     def tell(self, message: Message) -> None: ...
 
-    def stop(self) -> object: ...
+    def stop(self, *, block: bool) -> object: ...
 
 
 class SessionOwner(Protocol):
@@ -76,10 +77,12 @@ class SessionOwner(Protocol):
     Attributes:
         ref: the session's actor; None until it is opened.
         sealed: whether the headers of the response have left.
+        finished: whether the last commit was made; reads may still be possible.
     """
 
     ref: SessionRef | None
     sealed: bool
+    finished: bool
 
     def open(self) -> SessionRef:
         """Open the session unless it is open, and return its actor."""
@@ -101,9 +104,13 @@ class Session(MutableMapping[str, Any]):
     and lists and str-keyed dicts of them. Tuples become lists. Other values are refused at
     once, with a TypeError or ValueError that names the key. Keys are str.
 
-    Every method but ``stop`` raises :class:`~glimr_session.SessionClosed` after the response
-    has left. The first one used opens the session, and so may raise
-    :class:`~glimr_session.StoreUnavailable`.
+    A write after the last commit raises :class:`~glimr_session.SessionClosed`, and so does a
+    read after the response has left. The first method used opens the session, and so may
+    raise :class:`~glimr_session.StoreUnavailable`.
+
+    As any mapping, a session is false when it is empty: test for a session with ``is not
+    None``. It cannot be copied or pickled, for it belongs to its request; ``copy()`` returns a
+    dict.
 
     Example:
         >>> session = Session.start(generate_id(), {"visits": 1})
@@ -203,13 +210,22 @@ class Session(MutableMapping[str, Any]):
         return self._ask(Increment(validate_key(key), by))  # type: ignore[no-any-return]
 
     def pull(self, key: str, default: Any = None) -> Any:
-        """Return the value of a key, or the default, and remove the key."""
+        """Return the value of a key, or the default, and remove the key.
+
+        A value that another request puts there meanwhile stays: nobody has seen it.
+        """
         return copy_value(self._ask(Pull(key, default)))
 
     # Flash: for the next request that uses its session.
 
-    def flash(self, key: str, value: JsonInput) -> None:
+    def flash(self, key: str, value: JsonInput, *, add: bool = False) -> None:
         """Leave a value that only the next request can read.
+
+        Args:
+            key: a new value replaces an earlier one under the same key.
+            value: anything that a session can hold.
+            add: True leaves a list instead, and adds to it, in order. Those of requests that
+                run at the same time are all in it.
 
         Example:
             In the request that saves, then in the one that the browser is redirected to::
@@ -217,7 +233,7 @@ class Session(MutableMapping[str, Any]):
                 session.flash("notice", "Saved.")
                 session.get_flash("notice")  # "Saved.", and "" in the request after it
         """
-        self._tell(Flash(validate_key(key), validate_value(key, value)))
+        self._tell(Flash(validate_key(key), validate_value(key, value), add))
 
     def get_flash(self, key: str) -> Any:
         """Return what the request before has left, or ""."""
@@ -248,11 +264,14 @@ class Session(MutableMapping[str, Any]):
         self._tell(Now(validate_key(key), validate_value(key, value)))
 
     def keep(self, *keys: str) -> None:
-        """Leave these keys of the flash shown to this request for one more request."""
+        """Leave these keys of the flash shown to this request for one more request.
+
+        A new value under the same key wins, whichever request leaves it.
+        """
         self._tell(Keep(tuple(map(validate_key, keys))))
 
     def reflash(self) -> None:
-        """Leave all flash shown to this request for one more request."""
+        """Leave all flash shown to this request for one more request; see ``keep``."""
         self._tell(_REFLASH)
 
     # Login and logout.
@@ -274,8 +293,39 @@ class Session(MutableMapping[str, Any]):
         self._tell(Regenerate(generate_id()))
 
     def invalidate(self) -> None:
-        """Forget everything, destroy what is stored and go on under a new id: a logout."""
+        """Forget everything, destroy what is stored and go on under a new id: a logout.
+
+        It ends every session whose cookie this request came with, and the cookie, unless
+        something is put afterwards: that is a new session.
+        """
         self._tell(Invalidate(generate_id()))
+
+    # How long it lives.
+
+    def expire_after(self, duration: Duration | None) -> None:
+        """Give this session an idle timeout of its own, as for "remember me".
+
+        The cookie gets the same age. The absolute timeout still holds.
+
+        Args:
+            duration: a ``timedelta`` or seconds; None goes back to the configured lifetime.
+
+        Raises:
+            ConfigError: it is not a duration above 0.
+
+        Example:
+            >>> from datetime import timedelta
+            >>> session = Session.start(generate_id())
+            >>> session.expire_after(timedelta(days=30))
+            >>> session.state().lifetime
+            2592000.0
+            >>> session.stop()
+        """
+        self._tell(ExpireAfter(0.0 if duration is None else to_seconds("duration", duration)))
+
+    def expire_on_close(self, flag: bool = True) -> None:
+        """Let the cookie end with the browser, or not, whatever the configuration says."""
+        self._tell(ExpireOnClose(flag))
 
     # Mapping protocol. Methods not overridden here build on these; those that must be
     # atomic are overridden.
@@ -333,6 +383,27 @@ class Session(MutableMapping[str, Any]):
         """Set several keys at once, or none of them if one is refused."""
         self._tell(Update(validate_items({**dict(other), **more})))
 
+    def copy(self) -> dict[str, Any]:
+        """Return a snapshot of all data, as ``all()`` does."""
+        return self.all()
+
+    def __or__(self, other: Mapping[str, Any]) -> dict[str, Any]:
+        return self.all() | dict(other)
+
+    def __ror__(self, other: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(other) | self.all()
+
+    def __ior__(self, other: Mapping[str, Any]) -> Self:
+        self.update(other)
+        return self
+
+    def __reduce_ex__(self, _protocol: SupportsIndex) -> NoReturn:
+        """Refuse what the modules copy and pickle ask for."""
+        raise TypeError(
+            "a session cannot be copied or pickled: it belongs to its request. "
+            "Use session.all(), which returns a dict"
+        )
+
     def __repr__(self) -> str:
         """Describe the session's status without opening it or revealing its contents."""
         ref = self._owner.ref
@@ -342,10 +413,15 @@ class Session(MutableMapping[str, Any]):
             return "<Session: empty>"
         return "<Session: closed>" if ref is CLOSED else "<Session: open>"
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the request goes on, so that the session can be changed."""
+        return not self._owner.finished
+
     # For tests.
 
     def state(self) -> SessionState:
-        """Return everything as it is now: id, data, flash, and the changes made."""
+        """Return a snapshot of everything: id, data, flash, and the changes made."""
         return self._ask(_GET_STATE)  # type: ignore[no-any-return]
 
     def stop(self) -> None:
@@ -391,6 +467,7 @@ class _Standalone:
     """The owner of a session without a request."""
 
     sealed = False
+    finished = False
 
     def __init__(self, ref: SessionRef) -> None:
         self.ref: SessionRef | None = ref
@@ -399,23 +476,39 @@ class _Standalone:
         return self.ref or CLOSED
 
     def abandon(self) -> None:
-        ref, self.ref = self.ref, CLOSED
+        ref, self.ref, self.finished = self.ref, CLOSED, True
         if ref is not None:
-            ref.stop()
+            ref.stop(block=False)
 
 
 class _Empty:
     """Answers as a session would that has just begun, and keeps nothing."""
 
-    state: Final = SessionState.new("")
-
     def ask(self, message: Message, *, timeout: float | None) -> Any:
-        return message.apply(self.state)[1]
+        return message.apply(SessionState.new(""))
 
     def tell(self, message: Message) -> None:
         pass
 
-    def stop(self) -> None:
+    def stop(self, *, block: bool) -> None:
+        pass
+
+
+class ReadOnly:
+    """Answers for a session whose last commit was made, and refuses to write."""
+
+    def __init__(self, state: SessionState) -> None:
+        self._state = state
+
+    def ask(self, message: Message, *, timeout: float | None) -> Any:
+        if message.writes:
+            raise ActorDeadError
+        return message.apply(self._state)
+
+    def tell(self, message: Message) -> NoReturn:
+        raise ActorDeadError
+
+    def stop(self, *, block: bool) -> None:
         pass
 
 
@@ -428,11 +521,14 @@ class _Closed:
     def tell(self, message: Message) -> NoReturn:
         raise ActorDeadError
 
-    def stop(self) -> None:
+    def stop(self, *, block: bool) -> None:
         pass
 
 
 _EMPTY: Final = _Empty()
+
+OPENING: Final = _Empty()
+"""Answers a log filter that uses the session while the session is being opened."""
 
 CLOSED: Final = _Closed()
 """Where the messages of a closed session go."""

@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks import guard
 from glimr_session._request.request_session import RequestSession
-from glimr_session._session.messages import Put, Transition
+from glimr_session._session.messages import Put
 from glimr_session._session.state import SessionState
 from glimr_session.stores.disk.queries import SessionConnection
 
@@ -74,7 +74,7 @@ def one_more_call(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the transition of a put four times instead of once."""
     apply = Put.apply
 
-    def apply_often(self: Put, state: SessionState) -> Transition:
+    def apply_often(self: Put, state: SessionState) -> Any:
         return [apply(self, state) for _ in range(4)][-1]
 
     monkeypatch.setattr(Put, "apply", apply_often)

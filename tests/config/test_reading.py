@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import tempfile
 from collections.abc import Mapping
 from datetime import timedelta
@@ -50,6 +51,8 @@ def test_the_defaults_are_those_of_the_design() -> None:
     assert config.lifetime == timedelta(minutes=120)
     assert config.absolute_lifetime == timedelta(0)
     assert config.expire_on_close is False
+    assert (config.flash_until_read, config.commit_on_error) == (False, False)
+    assert config.key == "glimr.session"
     assert config.secret_keys == ()
     assert config.disk_directory == "var/sessions"
     assert config.disk_durability == "process"
@@ -85,7 +88,7 @@ def test_the_file_of_the_design_is_understood(tmp_path: Path) -> None:
         expire_on_close=True,
         gc="never",
         secret_keys=[KEY, OTHER_KEY],
-        disk_directory="some/where",
+        disk_directory=str(tmp_path / "some/where"),
     )
 
 
@@ -113,6 +116,9 @@ def test_the_path_of_the_file_can_be_a_string(tmp_path: Path) -> None:
         ("ABSOLUTE_LIFETIME", "600", "absolute_lifetime", timedelta(minutes=600)),
         ("EXPIRE_ON_CLOSE", "1", "expire_on_close", True),
         ("EXPIRE_ON_CLOSE", "0", "expire_on_close", False),
+        ("FLASH_UNTIL_READ", "true", "flash_until_read", True),
+        ("COMMIT_ON_ERROR", "1", "commit_on_error", True),
+        ("KEY", "shop.session", "key", "shop.session"),
         ("GC", "never", "gc", "never"),
         ("GC_CHANCE", "0.5", "gc_chance", 0.5),
         ("GC_INTERVAL", "2", "gc_interval", timedelta(minutes=2)),
@@ -146,6 +152,9 @@ def test_every_setting_can_be_set_in_a_mapping() -> None:
         "lifetime": 30,
         "absolute_lifetime": 600,
         "expire_on_close": True,
+        "flash_until_read": True,
+        "commit_on_error": True,
+        "key": "shop.session",
         "gc": "interval",
         "gc_chance": 1,
         "gc_interval": 2,
@@ -199,6 +208,60 @@ def test_the_environment_beats_the_file(tmp_path: Path) -> None:
     assert config.cookie == "environment"
     assert config.lifetime == timedelta(minutes=10)
     assert config.disk_directory == "environment"
+
+
+@pytest.mark.parametrize(
+    ("content", "below"),
+    [
+        ('[disk]\ndirectory = "some/where"', "some/where"),
+        ('disk_directory = "../elsewhere"', "../elsewhere"),
+        ('[disk]\ndirectory = "some/$WHERE"', "some/$WHERE"),
+        ('store = "cookie"', "var/sessions"),
+        ("[disk]", "var/sessions"),
+    ],
+)
+def test_a_relative_directory_is_relative_to_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, below: str
+) -> None:
+    """A relative directory is below the file's, wherever the process stands; so is the default."""
+    site, elsewhere = tmp_path / "site", tmp_path / "elsewhere"
+    site.mkdir()
+    elsewhere.mkdir()
+    (site / "session.toml").write_text(content, "utf-8")
+    monkeypatch.chdir(elsewhere)
+    for path in (site / "session.toml", "../site/session.toml"):
+        config = SessionConfig.from_toml(path, {})
+        assert isinstance(config.disk_directory, str)
+        assert Path(config.disk_directory).is_absolute()
+        assert os.path.normpath(config.disk_directory) == os.path.normpath(site / below)
+
+
+def test_a_process_that_stands_elsewhere_finds_the_same_sessions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store made from a file is the same for a server in its directory and a cron job in /."""
+    path = tmp_path / "session.toml"
+    path.write_text('[disk]\ndirectory = "sessions"', "utf-8")
+    monkeypatch.chdir(tmp_path)
+    SessionConfig.from_toml("session.toml", {}).make_store().save("0" * 64, {"a": 1}, {})
+    monkeypatch.chdir("/")
+    assert SessionConfig.from_toml(path, {}).make_store().load("0" * 64) == ({"a": 1}, {})
+
+
+@pytest.mark.parametrize("directory", ["/some/where", "~/where", "~nobody/where", "$WHERE/it"])
+def test_a_directory_that_is_not_relative_is_left_as_it_is(tmp_path: Path, directory: str) -> None:
+    """What begins with /, ~ or a variable does not depend on where the file is."""
+    path = tmp_path / "session.toml"
+    path.write_text(f'[disk]\ndirectory = "{directory}"', "utf-8")
+    assert SessionConfig.from_toml(path, {}).disk_directory == directory
+
+
+def test_a_directory_of_the_environment_is_not_relative_to_the_file(tmp_path: Path) -> None:
+    """A variable is set by whoever starts the process, and is relative to where it stands."""
+    path = tmp_path / "session.toml"
+    path.write_text('[disk]\ndirectory = "some/where"', "utf-8")
+    environ = {"GLIMR_SESSION_DISK_DIRECTORY": "there"}
+    assert SessionConfig.from_toml(path, environ).disk_directory == "there"
 
 
 def test_a_file_goes_with_the_environment_of_the_process(

@@ -161,6 +161,9 @@ WRONG_TYPES: dict[str, tuple[str, list[object]]] = {
     "lifetime": ("a number of minutes", ["5", None, True, [5], "5 minutes"]),
     "absolute_lifetime": ("a number of minutes", ["5", None, False]),
     "expire_on_close": ("true or false", [0, 1, None, "yes", "false"]),
+    "flash_until_read": ("true or false", [0, 1, None, "yes"]),
+    "commit_on_error": ("true or false", [0, 1, None, "no"]),
+    "key": ("a string", [1, None, ["glimr.session"]]),
     "gc": ("a string", [1, None, ["never"]]),
     "gc_chance": ("a number", ["0.5", None, True, [1]]),
     "gc_interval": ("a number of minutes", ["5", None, True]),
@@ -248,6 +251,11 @@ def test_a_variable_that_cannot_be_read_is_quoted(variable: str, text: str, allo
             {"cookie": "__Host-s", "cookie_domain": "example.com"},
             ["cookie: '__Host-s'", "cookie_domain", "'example.com'"],
         ),
+        ({"cookie_domain": "localhost"}, ["cookie_domain: 'localhost'", "single label"]),
+        ({"key": ""}, ["key: ''", '"glimr.session"']),
+        ({"key": "wsgi.input"}, ["key: 'wsgi.input'", "the server", '"glimr.session"']),
+        ({"key": "PATH_INFO"}, ["key: 'PATH_INFO'", "the server", '"glimr.session"']),
+        ({"secret_keys": ["k" * 40]}, ["secret_keys[0]", "repeats", "secrets.token_hex"]),
         ({"secret_keys": ["tiny"]}, ["secret_keys[0]", "4", "32", "secrets.token_hex"]),
         ({"secret_keys": [KEY, "tiny"]}, ["secret_keys[1]", "secrets.token_hex"]),
     ],
@@ -262,6 +270,46 @@ def test_a_wrong_value_is_told_what_is_allowed(settings: dict[str, Any], named: 
     with pytest.raises(ConfigError) as caught:
         SessionConfig(**settings)
     assert str(caught.value) == message
+
+
+FOR_A_SERVICE = {
+    "GLIMR_SESSION_SERVICE_HOST": "10.96.0.7",
+    "GLIMR_SESSION_SERVICE_PORT": "8000",
+    "GLIMR_SESSION_SERVICE_PORT_HTTP": "8000",
+    "GLIMR_SESSION_PORT": "tcp://10.96.0.7:8000",
+    "GLIMR_SESSION_PORT_8000_TCP": "tcp://10.96.0.7:8000",
+    "GLIMR_SESSION_PORT_8000_TCP_PROTO": "tcp",
+    "GLIMR_SESSION_PORT_8000_TCP_PORT": "8000",
+    "GLIMR_SESSION_PORT_8000_TCP_ADDR": "10.96.0.7",
+    "GLIMR_SESSION_PORT_53_UDP_ADDR": "10.96.0.7",
+    "GLIMR_SESSION_STORE_SERVICE_HOST": "10.96.0.8",
+    "GLIMR_SESSION_STORE_PORT_6379_TCP": "tcp://10.96.0.8:6379",
+    "GLIMR_SESSION_NAME": "/web/glimr-session",
+    "GLIMR_SESSION_ENV_PATH": "/usr/bin:/bin",
+}
+"""What Kubernetes sets for services named glimr-session..., and Docker for a link of that name."""
+
+
+@pytest.mark.parametrize("variable", FOR_A_SERVICE)
+def test_what_an_orchestrator_sets_for_a_service_is_no_setting(variable: str) -> None:
+    """from_env() ignores the variables that announce a service whose name is glimr-session."""
+    environ = {"GLIMR_SESSION_COOKIE": "shop", variable: FOR_A_SERVICE[variable]}
+    assert SessionConfig.from_env(environ) == SessionConfig(cookie="shop")
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("GLIMR_SESSION_NAME", "shop"),
+        ("GLIMR_SESSION_HOST", "10.96.0.7"),
+        ("GLIMR_SESSION_PORTS", "8000"),
+        ("GLIMR_SESSION_SERVICE", "disk"),
+    ],
+)
+def test_what_only_looks_like_a_service_is_still_refused(variable: str, text: str) -> None:
+    """A variable that no orchestrator sets is an unknown setting, and somebody's mistake."""
+    with pytest.raises(ConfigError, match="is no setting"):
+        SessionConfig.from_env({variable: text})
 
 
 def test_a_callable_is_no_policy_outside_of_python() -> None:

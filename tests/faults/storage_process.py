@@ -442,7 +442,8 @@ def _seen_with_page(
 def stop_before_commit(store: DiskStore) -> None:
     """Have the next transaction stop the process when it is about to commit."""
     pool = store._database._pool
-    connection = pool.acquire()
+    pooled = pool.acquire()
+    connection = pooled.connection
 
     def look(statement: str) -> None:
         if statement == "COMMIT":
@@ -450,7 +451,7 @@ def stop_before_commit(store: DiskStore) -> None:
             os.kill(os.getpid(), signal.SIGSTOP)
 
     connection.set_trace_callback(look)
-    pool.release(connection)
+    pool.release(pooled)
 
 
 def stop_while_it_makes_a_database(_store: DiskStore) -> None:

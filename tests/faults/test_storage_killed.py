@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from glimr_session import CommitResult, DiskStore, StoreUnavailable
-from glimr_session.testing.contract import Request, begin, content, invalidate, put
+from glimr_session.testing.contract import Request, begin, changed, content, invalidate, put
 from tests.support.servers import Client, running
 
 from . import storage_process
@@ -64,7 +64,7 @@ def stop_in_a_commit(store: StoreProcess) -> str:
     request = Request(store, cookie_value)
     Request(store, cookie_value).commit(put("between", 1))  # so that the commit has to merge
     store.run(storage_process.stop_before_commit)
-    store.begin("commit", put("stopped", 1)(request.state).changes)
+    store.begin("commit", changed(request.state, put("stopped", 1)))
     store.wait_until_stopped()
     return cookie_value
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import suppress
 from functools import partial
+from getpass import getuser
 from pathlib import Path
 
 import pytest
@@ -84,9 +85,26 @@ def test_a_read_only_file_system_is_no_silent_loss(directory: Path) -> None:
         with pytest.raises(StoreUnavailable, match=r"read-?only|unable to open"):
             begin(store)
         assert not store.run(seen, SESSIONS).keys() & {"silent", "wrong", "logged"}
-        with pytest.raises(ConfigError, match="Read-only"):
+        with pytest.raises(ConfigError, match=r"Read-only.*is mounted read-only") as caught:
             store.make(directory)
+        assert "chmod" not in str(caught.value)
+        with pytest.raises(ConfigError, match=r"cannot be made: Read-only.*is mounted read-only"):
+            store.make(directory / "below")
         store.run(storage_process.mount, "-o", "remount,bind,rw", path)
         store.make(directory, timeout=TIMEOUT)
         begin(store)
         assert store.run(seen, SESSIONS) == Counter(exact=len(SESSIONS))
+
+
+def test_a_directory_that_may_not_be_made_is_told_with_a_command(
+    bound_processes: Processes, directory: Path
+) -> None:
+    """Below a directory that this user cannot write, the advice is a command for root."""
+    closed = directory.with_name("closed")
+    closed.mkdir(mode=0o500)
+    with bound_processes.store(directory) as store:
+        with pytest.raises(ConfigError, match="cannot be made: Permission denied") as caught:
+            store.make(closed / "sessions")
+        assert f"install -d -m 700 -o {getuser()} {closed / 'sessions'}" in str(caught.value)
+        assert "chmod" not in str(caught.value)
+        store.make(directory)

@@ -50,6 +50,11 @@ hostile_environ = st.fixed_dictionaries(
         "HTTP_HOST": words | st.sampled_from(["[", "[::1", "localhost:", ":", "]", "LOCALHOST"]),
         "SERVER_NAME": any_text,
         "HTTP_X_FORWARDED_PROTO": any_text,
+        "HTTP_X_FORWARDED_SSL": any_text | st.sampled_from(["on", "ON ", "off"]),
+        "HTTP_FORWARDED": any_text
+        | st.text('proto=https";, ').map(lambda text: f"for=a;{text}")
+        | st.sampled_from(["proto=https", 'for="[::1]";proto="https', "proto=" * 5_000]),
+        "SCRIPT_NAME": any_text,
         "wsgi.url_scheme": st.sampled_from(["http", "https", "HTTPS", ""]) | any_text,
     },
 )

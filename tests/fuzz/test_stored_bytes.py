@@ -250,6 +250,7 @@ COLUMNS = [
 @example(column="value", value=b"\xff", as_text=True)  # no UTF-8: SQLite takes it
 @example(column="raw", value=None, as_text=False)  # no row of ours, but under its key
 @example(column="access_count", value=2**63 - 1, as_text=False)  # and one more is no integer
+@example(column="access_count", value=0, as_text=False)  # older than the flash in it
 @example(column="access_count", value=1.5, as_text=False)  # and a revision could be told from it
 def test_any_column_of_any_type_is_a_session_that_can_be_used_or_none(
     planting: Planting, column: str, value: object, as_text: bool

@@ -30,8 +30,10 @@ from glimr_session import (
     SessionStore,
     new,
 )
+from glimr_session._request import cleanup
 from glimr_session._request.cleanup import Interval, Lottery, collect, maybe_collect, never
 from tests.conftest import Clock
+from tests.stores.disk.test_interrupted import interrupt
 from tests.support.actors import cleanup_threads, stop_cleanup_worker
 from tests.support.wsgi_client import Browser
 
@@ -368,7 +370,7 @@ assert collect(store)
 store.begun.acquire()
 worker = cleanup._slot._ref
 store.go_on.clear()
-worker.tell((store, lambda: None))
+worker.tell([cleanup._Job(store)])
 store.begun.acquire()
 stopped = worker.stop(block=False)
 deadline = time.monotonic() + 10
@@ -429,6 +431,36 @@ def test_a_forked_child_gets_a_worker_of_its_own(before: str) -> None:
     lines = printed(FORKED, before)
     assert "collected here" in lines
     assert "workers in the child: 1" in lines
+
+
+@pytest.mark.parametrize("worker", ["new", "old"])
+def test_nothing_stays_busy_whatever_instruction_is_interrupted(
+    store: Rubbish, worker: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After an exception at any instruction, of which the traceback is kept, collecting goes on."""
+    number, place = 0, "the beginning"
+    while place:
+        number += 1
+        place = interrupt(lambda: maybe_collect(lambda: True, store), number, (cleanup.__file__,))
+        collect_now(store)
+        if worker == "new":
+            stop_cleanup_worker(PATIENCE)
+    assert number > 50
+    assert caplog.records  # and with them tracebacks
+
+
+def test_an_interval_goes_on_whatever_instruction_is_interrupted(monotonic: Clock) -> None:
+    """After an exception at any instruction an interval is due again, a turn later at most."""
+    policy = Interval(60)
+    number, place = 0, "the beginning"
+    while place:
+        number += 1
+        monotonic.advance(60)
+        place = interrupt(policy, number, (cleanup.__file__,))
+        monotonic.advance(60)
+        answers = [policy(), policy(), policy()]
+        assert answers.count(True) == 1, place
+    assert number > 10
 
 
 def test_any_callable_can_be_a_policy(store: Rubbish) -> None:

@@ -18,6 +18,7 @@ from glimr_session import (
 )
 from glimr_session._request.cleanup import never
 from glimr_session._request.manager import SessionManager
+from glimr_session._request.origin import Origin
 from glimr_session._request.signing import _Signer  # pyright: ignore[reportPrivateUsage]
 from glimr_session._session.changes import Changes
 from glimr_session._session.serialization import StoredSession
@@ -28,6 +29,8 @@ pytestmark = pytest.mark.usefixtures("no_session_left")
 
 KEY = "a-key-of-this-test-that-nobody-may-see-printed"
 
+HTTPS = Origin(https=True, host="testserver")
+
 
 def test_the_lifetime_reaches_the_disk_store_and_the_cookie(tmp_path: Path) -> None:
     """The lifetimes reach the disk store, and the lifetime the cookie's Max-Age."""
@@ -37,19 +40,19 @@ def test_the_lifetime_reaches_the_disk_store_and_the_cookie(tmp_path: Path) -> N
     store = config.make_store()
     assert isinstance(store, DiskStore)
     assert (store.lifetime, store.absolute_lifetime) == (300.0, 600.0)
-    assert "Max-Age=300;" in make_cookie(config, store).set("x", secure=True)
+    assert "Max-Age=300;" in make_cookie(config, store).set("x", HTTPS)
 
 
 def test_a_store_with_a_lifetime_of_its_own_decides_on_the_cookie() -> None:
     """The lifetime of a store that was made in code sets the cookie's Max-Age."""
     config = SessionConfig(secret_keys=[KEY])
-    assert "Max-Age=60;" in make_cookie(config, CookieStore(lifetime=60)).set("x", secure=True)
+    assert "Max-Age=60;" in make_cookie(config, CookieStore(lifetime=60)).set("x", HTTPS)
 
 
 def test_expire_on_close_leaves_the_age_out() -> None:
     """expire_on_close leaves Max-Age out of the cookie."""
     config = SessionConfig(secret_keys=[KEY], expire_on_close=True)
-    assert "Max-Age" not in make_cookie(config, CookieStore()).set("x", secure=True)
+    assert "Max-Age" not in make_cookie(config, CookieStore()).set("x", HTTPS)
 
 
 def test_a_key_that_is_no_text_is_refused_and_not_quoted() -> None:
@@ -100,7 +103,7 @@ def test_verified_cookies_are_remembered_for_stores_on_the_server(
     """A cookie is verified once for a store on the server, and each time for the cookie store."""
     store: SessionStore = make(tmp_path / "sessions")
     cookie = make_cookie(SessionConfig(secret_keys=[KEY]), store)
-    header = cookie.set("value", secure=True).partition(";")[0]
+    header = cookie.set("value", HTTPS).partition(";")[0]
     count = 0
     verify = _Signer.verify_signature
 
@@ -110,21 +113,41 @@ def test_verified_cookies_are_remembered_for_stores_on_the_server(
         return verify(self, value, sig)
 
     monkeypatch.setattr(_Signer, "verify_signature", counting)
-    found = [cookie.read(header) for _ in range(3)]
-    assert [read.value for read in found if read is not None] == ["value"] * 3
+    found = [cookie.read(header).verified for _ in range(3)]
+    assert [read.value for (read,) in found] == ["value"] * 3
     assert count == verified
     store.close()
 
 
-def test_a_policy_and_the_renewal_are_those_of_the_configuration() -> None:
-    """The binding has the policy of the configuration and a tenth of the store's lifetime."""
+def test_the_age_of_the_cookie_is_never_more_than_the_absolute_lifetime() -> None:
+    """A cookie with a longer lifetime than its session may ever have ends with the session."""
+    config = SessionConfig(secret_keys=[KEY], lifetime=600)
+    store = CookieStore(lifetime=600, absolute_lifetime=300)
+    assert "Max-Age=300;" in make_cookie(config, store).set("x", HTTPS)
+
+
+@pytest.mark.parametrize("setting", [True, False])
+def test_the_settings_of_a_request_are_those_of_the_configuration(setting: bool) -> None:
+    """The binding has flash_until_read and commit_on_error as they were configured."""
+    for flash_until_read, commit_on_error in ((setting, not setting), (not setting, setting)):
+        config = SessionConfig(
+            secret_keys=[KEY], flash_until_read=flash_until_read, commit_on_error=commit_on_error
+        )
+        binding = SessionManager.from_config(config, SelfCleaning())._binding
+        assert binding is not None
+        assert binding.flash_until_read is flash_until_read
+        assert binding.commit_on_error is commit_on_error
+
+
+def test_a_policy_and_the_lifetime_are_those_of_configuration_and_store() -> None:
+    """The binding has the policy of the configuration, and the lifetime of the store, if any."""
     config = SessionConfig(secret_keys=[KEY], gc="never", lifetime=1000)
-    for store, renew_after in ((SelfCleaning(), 100.0), (SelfCleaning(lifetime=50), 5.0)):
+    for store, lifetime in ((SelfCleaning(), 1000.0), (SelfCleaning(lifetime=50), 50.0)):
         binding = SessionManager.from_config(config, store)._binding
         assert binding is not None
         assert binding.store is store
         assert binding.policy is never
-        assert binding.renew_after == renew_after
+        assert binding.lifetime == lifetime
 
 
 def test_requests_use_the_store_that_is_set_up_at_their_time() -> None:
@@ -161,7 +184,7 @@ def test_a_manager_without_a_store_warns_and_sets_no_cookie(
     for _ in range(2):
         request = manager.begin()
         request.session["a"] = 1
-        headers = request.response_headers(200, [], secure=lambda: True)
+        headers = request.response_headers(200, [], origin=lambda: HTTPS)
         request.close()
         assert headers == [("Vary", "Cookie")]
     assert len(warnings_in(caplog)) == 1
@@ -175,7 +198,7 @@ def test_the_keys_of_the_environment_are_used_without_a_configuration(
     monkeypatch.setenv("GLIMR_SESSION_COOKIE", "shop")
     binding = SessionManager.from_config(store=CookieStore())._binding
     assert binding is not None
-    assert binding.cookie.set("x", secure=True).startswith("shop=x.")
+    assert binding.cookie.set("x", HTTPS).startswith("shop=x.")
     monkeypatch.delenv("GLIMR_SESSION_SECRET_KEYS")
     with pytest.raises(ConfigError, match="secret_keys is empty"):
         SessionManager.from_config(store=CookieStore())

@@ -23,7 +23,9 @@ from glimr_session import (
     SessionTooLarge,
     StoreUnavailable,
 )
+from glimr_session._log import forget_warnings
 from glimr_session._request.manager import SessionManager
+from glimr_session._request.origin import Origin
 from glimr_session._request.request_session import RequestSession
 from glimr_session._session.actor import SessionActor
 from glimr_session.mailbox import CallingThreadRef
@@ -34,13 +36,15 @@ from tests.support.wsgi_client import Cookies, Headers
 
 pytestmark = pytest.mark.usefixtures("no_session_left")
 
+HTTPS = Origin(https=True, host="testserver")
+
 
 def begin(store: SessionStore, cookie: str | list[str] = "") -> RequestSession:
     return SessionManager.from_config(CONFIG, store).begin(cookie)
 
 
 def headers_of(request: RequestSession, *, last: bool = False) -> Headers:
-    return request.response_headers(200, [TEXT], secure=lambda: True, last=last)
+    return request.response_headers(200, [TEXT], origin=lambda: HTTPS, last=last)
 
 
 def cookie_of(headers: Headers, before: str = "") -> str:
@@ -88,7 +92,7 @@ def test_fetch_reads_the_store_without_opening_the_session() -> None:
     assert living_session_actors() == []
     assert request.commit() is None
     own: Headers = [TEXT]
-    assert request.response_headers(200, own, secure=lambda: True) is own
+    assert request.response_headers(200, own, origin=lambda: HTTPS) is own
     assert own == [TEXT]
     request.close()
     assert recorded.calls == ["load"]
@@ -200,7 +204,10 @@ def test_different_cookies_in_several_headers_make_the_request_anonymous(
         assert request.fetch() is None
         assert request.session.all() == {}
         request.abandon()
-        assert "Two different cookies" in caplog.text
+        (warning,) = warnings_in(caplog)
+        assert "different sessions" in warning
+        assert ours not in warning
+        forget_warnings()
     request = begin(disk, [ours, ours])
     assert request.session.get("user") == "ada"
     request.abandon()
@@ -258,7 +265,7 @@ def test_a_busy_commit_loses_nothing(known: bool, last: bool, disk: DiskStore) -
     assert result is not None
     assert result.outcome == "stored"
     assert request.commit(last=last) is None
-    headers = request.response_headers(200, [], secure=lambda: True)
+    headers = request.response_headers(200, [], origin=lambda: HTTPS)
     request.close()
     cookie = cookie_of(headers, cookie)
     following = begin(disk, cookie)
@@ -300,7 +307,8 @@ def test_changes_after_a_failed_commit_are_written_with_it(fails: str, hasty: Di
     request.session["user"] = "ada"
     headers = headers_of(request, last=True)
     with pytest.raises(SessionClosed):
-        request.session.get("user")
+        request.session.forget("user")
+    assert request.session.get("user") == "ada"
     request.close()
     after = cookie_of(headers, cookie)
     assert after != cookie
@@ -315,6 +323,7 @@ def test_a_commit_that_was_not_repeated_is_written_by_close(disk: DiskStore) -> 
     request.session.increment("n")
     with lock_held(disk):
         assert request.commit(wait=False) is CommitResult.BUSY
+    request.begin_response(200)
     request.close()
     assert data_of(disk, cookie) == {"n": 2}
 
@@ -328,9 +337,11 @@ def test_close_after_a_busy_commit_begins_no_session(
     with lock_held(disk):
         assert request.commit(wait=False) is CommitResult.BUSY
     request.session["n"] = 2
+    request.begin_response(200)
     request.close()
     assert rows(disk) == 0
-    assert len(warnings_in(caplog)) == 1
+    (warning,) = warnings_in(caplog)
+    assert "lost" in warning
 
 
 def test_close_after_a_busy_login_leaves_nothing_under_the_old_id(
@@ -343,9 +354,24 @@ def test_close_after_a_busy_login_leaves_nothing_under_the_old_id(
     with lock_held(disk):
         assert request.commit(wait=False) is CommitResult.BUSY
     request.session["user"] = "ada"
+    request.begin_response(200)
     request.close()
     assert data_of(disk, cookie) == {"basket": 1}
-    assert len(warnings_in(caplog)) == 1
+    (warning,) = warnings_in(caplog)
+    assert "lost" in warning
+
+
+def test_close_before_any_status_keeps_nothing(
+    disk: DiskStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """close() of a request whose response never began writes nothing, and warns."""
+    cookie = cookie_with(disk, n=1)
+    request = begin(disk, cookie)
+    request.session.increment("n")
+    request.close()
+    assert data_of(disk, cookie) == {"n": 1}
+    (warning,) = warnings_in(caplog)
+    assert "never began" in warning
 
 
 def test_headers_after_a_busy_commit_set_the_cookie(disk: DiskStore) -> None:
@@ -355,7 +381,7 @@ def test_headers_after_a_busy_commit_set_the_cookie(disk: DiskStore) -> None:
     with lock_held(disk):
         busy = request.commit(wait=False)
         assert busy is CommitResult.BUSY
-    headers = request.response_headers(200, [], secure=lambda: True)
+    headers = request.response_headers(200, [], origin=lambda: HTTPS)
     request.close()
     assert data_of(disk, cookie_of(headers)) == {"n": 1}
 
@@ -374,8 +400,9 @@ def test_an_abandoned_request_writes_nothing_of_a_failed_commit(disk: DiskStore)
 # Headers.
 
 
-def test_headers_are_committed_once_and_added_again() -> None:
-    """response_headers() called twice commits once and adds the same headers both times."""
+@pytest.mark.parametrize(("status", "kept"), [(404, True), (500, False)])
+def test_headers_are_committed_once_and_added_again(status: int, kept: bool) -> None:
+    """Headers asked for twice commit once, and a later failure drops what came between."""
     recorded = Recorded()
     request = begin(recorded.store)
     request.session["a"] = 1
@@ -385,11 +412,14 @@ def test_headers_are_committed_once_and_added_again() -> None:
     assert calls.count("save") == 1
     request.session["late"] = True
     other = ("X-Other", "1")
-    second = request.response_headers(500, [other], secure=lambda: False)
+    request.begin_response(status)
+    second = request.response_headers(status, [other], origin=lambda: HTTPS)
     assert second == [other, *first[1:]]
     assert recorded.calls == calls
     request.close()
-    assert data_of(recorded.store, cookie_of(first)) == {"a": 1, "late": True}
+    assert data_of(recorded.store, cookie_of(first)) == (
+        {"a": 1, "late": True} if kept else {"a": 1}
+    )
 
 
 def test_headers_can_be_tried_again_after_an_outage() -> None:
@@ -407,8 +437,10 @@ def test_headers_can_be_tried_again_after_an_outage() -> None:
 
 
 @pytest.mark.parametrize("change", [True, False], ids=["changed", "read"])
-def test_the_last_commit_closes_the_session(change: bool, disk: DiskStore) -> None:
-    """response_headers(last=True) closes the session, and a later use is SessionClosed."""
+def test_the_last_commit_ends_the_actor_and_leaves_a_session_to_read(
+    change: bool, disk: DiskStore
+) -> None:
+    """After response_headers(last=True) reads go on, writes are refused, and close() ends both."""
     cookie = cookie_with(disk, a=1)
     request = begin(disk, cookie)
     session = request.session
@@ -417,11 +449,18 @@ def test_the_last_commit_closes_the_session(change: bool, disk: DiskStore) -> No
         session["a"] = 2
     headers_of(request, last=True)
     assert living_session_actors() == []
-    for use in (lambda: session.get("a"), lambda: session.put("a", 3)):
-        with pytest.raises(SessionClosed):
-            use()
+    assert session.is_open is False
+    data: dict[str, Json] = {"a": 2 if change else 1}
+    with pytest.raises(SessionClosed):
+        session.put("a", 3)
+    with pytest.raises(SessionClosed):
+        session.pull("a")
+    assert session.all() == data
+    assert session.state().dirty is False
     request.close()
-    assert data_of(disk, cookie) == {"a": 2 if change else 1}
+    with pytest.raises(SessionClosed):
+        session.all()
+    assert data_of(disk, cookie) == data
 
 
 def test_a_result_of_an_earlier_commit_sets_the_cookie() -> None:
@@ -431,28 +470,28 @@ def test_a_result_of_an_earlier_commit_sets_the_cookie() -> None:
     request.session["a"] = 1
     request.commit(last=True)
     calls = [*recorded.calls]
-    headers = request.response_headers(200, [], secure=lambda: True, last=True)
+    headers = request.response_headers(200, [], origin=lambda: HTTPS, last=True)
     assert recorded.calls == calls
     request.close()
     assert data_of(recorded.store, cookie_of(headers)) == {"a": 1}
 
 
-def test_whether_the_request_is_secure_is_asked_only_for_a_cookie(disk: DiskStore) -> None:
-    """response_headers() calls ``secure`` only if it sets a cookie."""
+def test_where_the_request_came_to_is_asked_only_for_a_cookie(disk: DiskStore) -> None:
+    """response_headers() calls ``origin`` only if it sets a cookie."""
     asked: list[bool] = []
 
-    def secure() -> bool:
+    def origin() -> Origin:
         asked.append(True)
-        return True
+        return HTTPS
 
     request = begin(disk)
     request.session.get("a")
-    request.response_headers(200, [], secure=secure)
+    request.response_headers(200, [], origin=origin)
     request.close()
     assert asked == []
     request = begin(disk)
     request.session["a"] = 1
-    request.response_headers(200, [], secure=secure)
+    request.response_headers(200, [], origin=origin)
     request.close()
     assert asked == [True]
 
@@ -561,7 +600,7 @@ def test_what_follows_a_commit_that_left_nothing_is_a_new_session(disk: DiskStor
     result = request.commit()
     assert result is not None
     assert result.outcome == "stored"
-    headers = request.response_headers(200, [], secure=lambda: True)
+    headers = request.response_headers(200, [], origin=lambda: HTTPS)
     request.close()
     assert data_of(disk, cookie_of(headers)) == {"b": 2}
 

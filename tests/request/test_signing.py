@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from glimr_session import ConfigError, CookieStore, SessionConfig, new
 from glimr_session._request.cookie import SessionCookie
+from glimr_session._request.origin import Origin
 from glimr_session._request.signing import (
     CookieSigner,
     VerifiedCookie,
@@ -37,6 +38,9 @@ SIGNER = CookieSigner([KEY], SALT)
 COOKIE = SessionCookie(SIGNER)
 
 
+HTTPS = Origin(https=True, host="testserver")
+
+
 SIGNED = SIGNER.sign("ours")
 
 
@@ -53,8 +57,9 @@ any_text = st.text(st.characters(categories=None))  # lone surrogates too
 
 
 def value_of(header: str, cookie: SessionCookie = COOKIE) -> str | None:
-    verified = cookie.read(header)
-    return None if verified is None else verified.value
+    """Return the value of the one cookie that verifies, or None."""
+    verified = cookie.read(header).verified
+    return verified[0].value if len(verified) == 1 else None
 
 
 def test_the_time_of_signing_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +114,9 @@ def test_the_first_key_signs_and_all_verify() -> None:
 def test_a_removed_key_does_not_verify() -> None:
     """A cookie that was signed with a removed key does not verify."""
     cookie = SessionCookie(CookieSigner([OTHER_KEY], SALT))
-    assert cookie.read(GOOD) is None
+    assert not cookie.read(GOOD).verified
+    assert cookie.read(GOOD).refused is True
+    assert COOKIE.read(GOOD).refused is False
 
 
 @pytest.mark.parametrize("position", [0, 1])
@@ -132,7 +139,7 @@ def test_a_short_key_is_refused_and_not_quoted(position: int) -> None:
 
 def test_a_key_of_32_characters_is_long_enough() -> None:
     """A key of 32 characters is accepted."""
-    assert CookieSigner(["k" * 32], SALT).sign("x")
+    assert CookieSigner([KEY[:32]], SALT).sign("x")
 
 
 def test_no_key_at_all_is_refused() -> None:
@@ -155,7 +162,7 @@ def test_cookies_of_another_name_kind_or_key_do_not_verify() -> None:
         cookie_value=lambda session_id, data, flash: session_id,
     )
     ours = make_cookie(config(), CookieStore())
-    header = ours.set("x", secure=True).partition(";")[0]
+    header = ours.set("x", HTTPS).partition(";")[0]
     assert value_of(header, ours) == "x"
     assert value_of(header, make_cookie(config(), CookieStore())) == "x"
     assert value_of(header, make_cookie(config(), custom)) is None

@@ -24,6 +24,7 @@ from tests.support.hostile import (
     World,
     ask,
     check_anonymous,
+    check_ended,
     inside,
     parts,
     sent,
@@ -85,16 +86,9 @@ NOBODY: Final[dict[str, Header]] = {
     "planted, and a forged one": lambda world, victim, mallory: (
         f"{NAME}=forged; {victim}; {mallory}"
     ),
-    "planted, and never issued": lambda world, victim, mallory: (
-        f"{victim}; {sign(world.store, UNKNOWN)}"
-    ),
     "an id of one's own choice": lambda world, victim, mallory: f"{NAME}={UNKNOWN}",
     "a word of one's own choice": lambda world, victim, mallory: f"{NAME}=mallory",
     "a path as an id": lambda world, victim, mallory: f"{NAME}=../../etc/passwd",
-    "an id that was never issued, signed": lambda world, victim, mallory: sign(
-        world.store, UNKNOWN
-    ),
-    "nothing, signed": lambda world, victim, mallory: sign(world.store, ""),
     "the value of a cookie that is good, unsigned": lambda world, victim, mallory: (
         f"{NAME}={parts(victim)[0]}"
     ),
@@ -109,6 +103,21 @@ NOBODY: Final[dict[str, Header]] = {
     ).replace("other", NAME, 1),
     "from an application on another store": lambda world, victim, mallory: sign(
         CookieStore() if world.store.server_side else _Elsewhere(), parts(victim)[0]
+    ),
+}
+
+
+# Each is signed by us, and leads to no session.
+DEAD: Final[dict[str, Header]] = {
+    "an id that was never issued, signed": lambda world, victim, mallory: sign(
+        world.store, UNKNOWN
+    ),
+    "nothing, signed": lambda world, victim, mallory: sign(world.store, ""),
+    "two that were never issued, signed": lambda world, victim, mallory: (
+        f"{sign(world.store, UNKNOWN)}; {sign(world.store, UNKNOWN[1:])}"
+    ),
+    "one that was never issued, and a forged one": lambda world, victim, mallory: (
+        f"{sign(world.store, UNKNOWN)}; {NAME}={UNKNOWN}"
     ),
 }
 
@@ -129,6 +138,16 @@ def test_a_cookie_that_is_nobody_s_finds_nothing_and_becomes_nobody_s(
     assert world.get("read", mallory).data == {"owner": "mallory"}
 
 
+@pytest.mark.parametrize("header", DEAD.values(), ids=DEAD.keys())
+def test_a_cookie_whose_session_is_unknown_finds_nothing_and_is_ended(
+    world: World, header: Header
+) -> None:
+    """Such a cookie is nobody's, and the browser is told to forget it when it is used."""
+    victim, mallory = world.begin("victim"), world.begin("mallory")
+    check_anonymous(world, header(world, victim, mallory), UNKNOWN, dead=True)
+    assert world.get("read", victim).data == {"owner": "victim"}
+
+
 GOOD: Final[dict[str, Header]] = {
     "twice": lambda world, victim, mallory: f"{victim}; {victim}",
     "signed twice": lambda world, victim, mallory: (
@@ -136,6 +155,16 @@ GOOD: Final[dict[str, Header]] = {
     ),
     "a forged one before": lambda world, victim, mallory: f"{NAME}={UNKNOWN}; {victim}",
     "a forged one behind": lambda world, victim, mallory: f"{victim}; {NAME}={UNKNOWN}",
+    "one that was never issued before": lambda world, victim, mallory: (
+        f"{sign(world.store, UNKNOWN)}; {victim}"
+    ),
+    "one that was never issued behind": lambda world, victim, mallory: (
+        f"{victim}; {sign(world.store, UNKNOWN)}"
+    ),
+    "in quotes": lambda world, victim, mallory: f'{NAME}="{victim.partition("=")[2]}"',
+    "in quotes, and a forged one": lambda world, victim, mallory: (
+        f'{NAME}="{UNKNOWN}"; {NAME}="{victim.partition("=")[2]}"'
+    ),
     "an empty one before": lambda world, victim, mallory: f"{NAME}=; {victim}",
     "another's, changed": lambda world, victim, mallory: f"{mallory[:-1]}; {victim}; {mallory}x",
     "another's, with another key": lambda world, victim, mallory: (
@@ -149,7 +178,7 @@ GOOD: Final[dict[str, Header]] = {
 
 @pytest.mark.parametrize("header", GOOD.values(), ids=GOOD.keys())
 def test_a_good_cookie_is_used_whatever_is_planted_beside_it(world: World, header: Header) -> None:
-    """A good cookie finds its session beside duplicates and cookies that do not verify."""
+    """A good cookie finds its session beside duplicates, and cookies that lead to none."""
     victim, mallory = world.begin("victim"), world.begin("mallory")
     before = world.rows()
     found = world.get("read", header(world, victim, mallory))
@@ -159,14 +188,16 @@ def test_a_good_cookie_is_used_whatever_is_planted_beside_it(world: World, heade
 
 
 def test_a_cookie_from_before_a_login_finds_nothing_after_it(disk_world: World) -> None:
-    """The old cookie finds nothing after a login, and the new session goes on."""
+    """The old cookie finds nothing after a login, beside the new one neither; that goes on."""
     world = disk_world
     planted = world.begin("planted")
     before = world.get("read", planted).id
     login = world.get("login", planted, value="ada")
     assert login.data == {"owner": "planted", "user": "ada"}
-    for header in (planted, f"{planted}; {login.cookie}", f"{login.cookie}; {planted}"):
-        check_anonymous(world, header, before, login.id)
+    check_anonymous(world, planted, before, login.id)
+    for header in (f"{planted}; {login.cookie}", f"{login.cookie}; {planted}"):
+        found = world.get("read", header)
+        assert (found.id, found.data, found.set_cookies) == (login.id, login.data, [])
     assert world.get("read", login.cookie).data == login.data
 
 
@@ -184,15 +215,17 @@ def test_a_cookie_from_before_a_logout_finds_nothing_after_it(disk_world: World)
     world = disk_world
     copy = world.begin("victim")
     before = world.get("read", copy).id
-    assert "Max-Age=0" in world.get("logout", copy).set_cookies[0]
-    check_anonymous(world, copy, before)
+    check_ended(world.get("logout", copy), True)
+    check_anonymous(world, copy, before, dead=True)
 
 
 def test_a_cookie_for_another_directory_finds_nothing(disk: DiskStore, tmp_path: Path) -> None:
     """Two applications with one key, name and kind of store do not share their sessions."""
     with closing(DiskStore(tmp_path / "other")) as other:
         cookie = inside(other).begin("other")
-        check_anonymous(inside(disk), cookie, inside(other).get("read", cookie).id)
+        known = inside(other).get("read", cookie).id
+        check_anonymous(inside(disk), cookie, known, dead=True)
+        assert inside(other).get("read", cookie).data == {"owner": "other"}
 
 
 @pytest.fixture(params=["disk", "cookie"])

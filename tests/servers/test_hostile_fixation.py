@@ -69,16 +69,16 @@ def test_a_planted_session_gives_its_planter_nothing_of_who_logs_in_with_it(
 
     with ThreadPoolExecutor(12) as pool:
         with ExitStack() as gates:
-            slow = [
-                gates.enter_context(waiting(pool, port, f"{store}/{page}", planted, value))
-                for page, value in [*(("slow", what) for what in SLOW), ("late", "")]
+            slow = {
+                value: gates.enter_context(waiting(pool, port, f"{store}/{page}", planted, value))
+                for page, value in [*(("slow", what) for what in SLOW), ("late", "late")]
                 if value != "logout"
-            ]
+            }
             polling = pool.submit(poll)
             login = ask(port, f"{store}/login", sent(planted), value=FIXED)
         logged_in.set()
         polling.result(PATIENCE)
-    seen += [answer.result() for answer in slow]
+    seen += [answer.result() for answer in slow.values()]
     assert all(answer.status == 200 for answer in seen)
     after = [ask(port, f"{store}/read", sent(planted)) for _ in range(8)]
     victim = ask(port, f"{store}/read", sent(login.cookie))
@@ -86,7 +86,13 @@ def test_a_planted_session_gives_its_planter_nothing_of_who_logs_in_with_it(
     assert victim.data["user"] == FIXED
     if store == "disk":
         assert all(answer.data == {} and answer.id != login.id for answer in after)
-        assert all(answer.set_cookies == [] for answer in (*seen, *after))
+        other_login = slow["login"].result()
+        answers = (answer for answer in (*seen, *after) if answer is not other_login)
+        assert all(answer.set_cookies == [] for answer in answers)
+        # It has a session of its own, of what it wrote: neither the victim's nor what was before.
+        other = ask(port, f"{store}/read", sent(other_login.cookie))
+        assert other.data == {"user": "mallory"}
+        assert len({other.id, victim.id}) == 2
     else:  # whoever copied a cookie of this store can go on using the copy
         assert all(answer.data == {"cart": "planted"} for answer in after)
     watched = Secrets()

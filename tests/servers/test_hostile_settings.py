@@ -34,7 +34,8 @@ IN_A_HEADER: Final = {
     "expire_on_close": "true",
 }
 IN_NO_HEADER: Final = {
-    "store", "absolute_lifetime", "gc", "gc_chance", "gc_interval", "secret_keys",
+    "store", "absolute_lifetime", "commit_on_error", "flash_until_read", "gc", "gc_chance",
+    "gc_interval", "key", "secret_keys",
     "disk_directory", "disk_durability",
 }  # fmt: skip
 

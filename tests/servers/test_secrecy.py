@@ -34,6 +34,7 @@ from glimr_session import (
 )
 from glimr_session._request.cleanup import Policy, collect
 from glimr_session._request.manager import SessionManager
+from glimr_session._request.origin import Origin
 from glimr_session._request.signing import CookieSigner
 from glimr_session._session.messages import Invalidate, Regenerate
 from tests.support.actors import stop_cleanup_worker
@@ -50,6 +51,9 @@ KEY = "SIGNING-KEY-f3b1c6a7e95d40278ab3"
 OLD_KEY = "RETIRED-KEY-0d9e8c7b6a5f41324354"
 
 
+REMOVED_KEY = "REMOVED-KEY-6c4f18d02be97a53e1f0"
+
+
 # Kept in sessions. Unlike anything that a message could hold by chance.
 TYPED = "STORED-VALUE-9f41c07d"
 
@@ -58,6 +62,9 @@ FLASHED = "FLASHED-VALUE-5b82ae16"
 
 
 HUGE = "HUGE-VALUE-77aa10c4-" * 400
+
+
+HTTPS = Origin(https=True, host="testserver")
 
 
 PIECE = 12
@@ -270,8 +277,8 @@ def test_a_cookie_that_is_not_ours_tells_no_secret(store: SessionStore, secrets:
     good = site.browser.cookies.header()
     site.get("put", "")
     other = site.browser.cookies.header()
-    removed = CookieSigner(["REMOVED-KEY-" * 3], f"glimr_session.{store.kind}.glimr_session")
-    secrets.hide("FORGED-VALUE-4be1", "REMOVED-KEY-" * 3)
+    removed = CookieSigner([REMOVED_KEY], f"glimr_session.{store.kind}.glimr_session")
+    secrets.hide("FORGED-VALUE-4be1", REMOVED_KEY)
     for cookies in (
         f"{good}x",
         good[:-5],
@@ -295,7 +302,7 @@ def test_unreadable_stored_bytes_tell_no_secret(
         database.execute("UPDATE Cache SET value = substr(value, 1, length(value) - 1)")
         database.commit()
     assert site.get("read") is not None
-    assert "is unreadable" in caplog.text
+    assert "unreadable" in caplog.text
     store.close()
 
 
@@ -305,7 +312,7 @@ def test_a_cookie_of_ours_with_unreadable_bytes_tells_no_secret(secrets: Secrets
     site = Site(store, secrets)
     site.get("put")
     for bad in (base64.urlsafe_b64encode(TYPED.encode()).decode().rstrip("="), TYPED, "x"):
-        cookies = make_cookie(config(), store).set(bad, secure=True).partition(";")[0]
+        cookies = make_cookie(config(), store).set(bad, HTTPS).partition(";")[0]
         assert site.get("put", cookies) is not None
         assert site.browser.cookies.header()
 
@@ -320,8 +327,12 @@ def test_an_outage_tells_no_secret(
     store.close()
     for file in store.directory.iterdir():
         file.write_bytes(TYPED.encode() * 500)
-    assert site.get("read") is None
-    assert site.get("put", "") is None
+    for cookies in (None, ""):
+        response = site.get("read" if cookies is None else "put", cookies)
+        assert response is not None
+        assert response.status == "503 Service Unavailable"
+        secrets.show(response.headers, response.body)
+    assert caplog.text.count("session could not be read or committed") == 2
     assert collect(store)
     stop_cleanup_worker()  # after what it has been told
     assert "Collecting expired sessions failed" in caplog.text
@@ -335,13 +346,16 @@ def test_an_outage_tells_no_secret(
 def test_a_session_that_is_too_large_tells_no_secret(secrets: Secrets) -> None:
     """SessionTooLarge holds the size of the session and none of its values."""
     site = Site(CookieStore(), secrets)
-    assert site.get("huge") is None
+    response = site.get("huge")
+    assert response is not None
+    assert response.status == "500 Internal Server Error"
+    secrets.show(response.headers, response.body)
     with pytest.raises(SessionTooLarge) as caught:
         CookieStore().cookie_value("e" * 64, {"huge": HUGE}, {})
     secrets.hide("e" * 64)
     secrets.show(caught.value)
     with pytest.raises(SessionTooLarge) as caught:
-        make_cookie(config(), CookieStore()).set(HUGE, secure=True)
+        make_cookie(config(), CookieStore()).set(HUGE, HTTPS)
     secrets.show(caught.value)
 
 

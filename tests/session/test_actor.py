@@ -34,7 +34,7 @@ def test_a_message_that_fails_leaves_the_state_and_the_actor() -> None:
     before = ref.ask(GetState())
     with pytest.raises(TypeError, match="'a'"):
         ref.ask(Increment("a", 1))
-    assert ref.ask(GetState()) is before
+    assert repr(ref.ask(GetState())) == repr(before)
     ref.stop()
 
 
@@ -70,7 +70,7 @@ def test_a_broadcast_reaches_no_session() -> None:
     before = session.state()
     ActorRegistry.broadcast(Put("a", 1))
     ActorRegistry.broadcast(Put("a", 1), target_class=SessionActor)
-    assert session.state() is before
+    assert repr(session.state()) == repr(before)
     session.stop()
 
 

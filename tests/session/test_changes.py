@@ -17,9 +17,14 @@ from glimr_session._session.messages import (
     Forget,
     Increment,
     Invalidate,
+    Keep,
     Message,
+    Pull,
     Put,
+    Reflash,
     Regenerate,
+    SetDefault,
+    Update,
 )
 from glimr_session._session.state import SessionState
 from tests.support.strategies import (
@@ -103,6 +108,95 @@ def test_two_requests_at_once(first: Message, second: Message, data: dict[str, J
     assert other.replay(*one.replay(BASE.data, BASE.flash))[0] == data
 
 
+NUMBERS = st.integers(-9, 9)
+on_numbers = st.lists(
+    st.builds(Put, keys, NUMBERS)
+    | st.builds(Update, st.dictionaries(keys, NUMBERS, max_size=2))
+    | st.builds(SetDefault, keys, NUMBERS)
+    | st.builds(Pull, keys, st.none())
+    | st.builds(Forget, keys)
+    | st.builds(Increment, keys, NUMBERS)
+    | st.just(Clear()),
+    max_size=4,
+)
+
+
+def keys_of(messages: list[Message], kind: type[Message]) -> set[str]:
+    return {getattr(message, "key", "") for message in messages if type(message) is kind}
+
+
+@given(st.dictionaries(keys, NUMBERS, max_size=4), on_numbers, on_numbers)
+def test_each_key_ends_as_after_one_request_and_then_the_other(
+    data: dict[str, Json], first: list[Message], second: list[Message]
+) -> None:
+    """Each key is as in one of the two orders, whatever both requests did.
+
+    The exception that the guarantees name: a number that one request takes beside another one
+    that adds to it stays as it is, for nobody has seen the sum.
+    """
+    base = StoredSession(id="0" * 64, data=data)
+    one, other = after(base, *first).changes, after(base, *second).changes
+    merged = other.replay_data(one.replay_data(data))
+    orders = [
+        after(StoredSession(id="0" * 64, data=after(base, *these).data), *those).data
+        for these, those in ((first, second), (second, first))
+    ]
+    excepted = keys_of(first, Pull) & keys_of(second, Increment)
+    excepted |= keys_of(second, Pull) & keys_of(first, Increment)
+    for key in {*merged, *orders[0], *orders[1]} - excepted:
+        assert merged.get(key) in [order.get(key) for order in orders]
+
+
+@pytest.mark.parametrize(
+    ("sent", "there", "result"),
+    [
+        ([SetDefault("b", 5)], {}, 5),
+        ([SetDefault("b", 5)], {"b": 7}, 7),
+        ([SetDefault("b", 5), Increment("b", 1)], {}, 6),
+        ([SetDefault("b", 5), Increment("b", 1)], {"b": 7}, 8),
+        ([SetDefault("b", 5), Pull("b", None)], {"b": 7}, 7),
+        ([SetDefault("b", 5), Put("b", 6)], {"b": 7}, 6),
+        ([Clear(), SetDefault("b", 5)], {"b": 7}, 5),
+        ([Pull("a", None)], {"a": 0}, None),
+        ([Pull("a", None)], {"a": 7}, 7),
+        ([Pull("a", None)], {"a": False}, False),
+        ([Pull("a", None), SetDefault("a", 5)], {}, 5),
+        ([Pull("a", None), SetDefault("a", 5)], {"a": 0}, 5),
+        ([Pull("a", None), SetDefault("a", 5)], {"a": 7}, 7),
+        ([Pull("a", None), Put("a", 5)], {"a": 7}, 5),
+        ([Pull("a", None), Forget("a")], {"a": 7}, None),
+        ([Put("a", 5), Pull("a", None)], {"a": 7}, None),
+        ([Increment("a", 1), Pull("a", None)], {"a": 7}, 7),
+        ([Increment("a", 1), Pull("a", None)], {"a": 0}, None),
+    ],
+    ids=repr,
+)
+def test_edits_that_depend_on_what_was_there(
+    sent: list[Message], there: dict[str, Json], result: Json
+) -> None:
+    """A default stays out of the way of a value, and what nobody has seen is not taken."""
+    (key,) = {getattr(message, "key", None) for message in sent} - {None}
+    assert after(BASE, *sent).changes.replay_data(there).get(str(key)) == result
+
+
+def test_added_flash_stands_behind_what_another_request_has_left() -> None:
+    """A list grows, a single value becomes one, and what this request was shown goes."""
+    changes = after(BASE, Flash("x", "mine", add=True)).changes
+    assert changes.replay_flash({"x": "shown"}) == {"x": ["mine"]}
+    assert changes.replay_flash({"x": ["theirs"]}) == {"x": ["theirs", "mine"]}
+    assert changes.replay_flash({"x": "theirs"}) == {"x": ["theirs", "mine"]}
+    again = changes.replay_flash({"x": "shown"}, set_since={"x"})
+    assert again == {"x": ["shown", "mine"]}
+
+
+@pytest.mark.parametrize("keep", [Keep(("x",)), Reflash()], ids=repr)
+def test_kept_flash_is_not_put_over_what_another_request_has_left(keep: Message) -> None:
+    """A keep leaves what is there: the new value, or none if another request has shown it."""
+    changes = after(BASE, keep).changes
+    for there in ({"x": "shown"}, {"x": "new"}, {}):
+        assert changes.replay_flash(there) == there
+
+
 def test_a_flash_set_beside_a_flash_shown_is_kept() -> None:
     """A request consumes only the flash that it was shown."""
     reader, writer = after(BASE), after(BASE, Flash("x", "new"))
@@ -121,8 +215,9 @@ def test_the_same_flash_set_again_beside_it_is_kept_where_the_store_can_tell() -
 @given(keys, numbers, numbers)
 def test_increment_after_put_is_a_put(key: str, value: float, by: float) -> None:
     """The sum of a number that this request has set is set, whatever another one added."""
+    final = after(None, Put(key, value))
     try:
-        final, total = Increment(key, by).apply(after(None, Put(key, value)))
+        total = Increment(key, by).apply(final)
     except TypeError:
         return
     assert final.changes.replay({key: 12345}, {})[0] == {key: total}
@@ -143,7 +238,7 @@ def test_float_sums_are_replayed_to_the_last_digit() -> None:
     """A replay on the same start gives the same total, to the last digit."""
     current = SessionState.opened(StoredSession(id="0" * 64, data={"n": 0.7}))
     for _ in range(3):
-        current = Increment("n", 0.1).apply(current)[0]
+        Increment("n", 0.1).apply(current)
     assert current.changes.replay({"n": 0.7}, {})[0]["n"] == current.data["n"]
 
 
@@ -154,7 +249,8 @@ def test_invalidate_forgets_everything_and_later_changes_belong_to_the_next_sess
         "2" * 64, {}, {}, {},
     )  # fmt: skip
     assert current.invalidated
-    current = Put("b", 2).apply(Flash("bye", "see you").apply(current)[0])[0]
+    Flash("bye", "see you").apply(current)
+    Put("b", 2).apply(current)
     assert current.changes.replay({"a": 1}, {"x": 1}) == ({"b": 2}, {"bye": "see you"})
 
 
@@ -185,19 +281,20 @@ def test_a_sum_that_a_session_could_not_hold_is_none(value: Json) -> None:
 whole_numbers = st.builds(Increment, keys, st.integers(-1000, 1000))
 
 
-def done(state: SessionState, messages: list[Message]) -> SessionState:
-    """Return the state after these messages; an increment of what is no number does nothing."""
+def do(state: SessionState, messages: list[Message]) -> None:
+    """Apply these messages; an increment of what is no number does nothing."""
     for message in messages:
         with suppress(TypeError):
-            state = message.apply(state)[0]
-    return state
+            message.apply(state)
 
 
 messages_in_turn = st.lists(
     st.builds(Put, keys, st.integers(-9, 9))
     | whole_numbers
     | st.builds(Forget, keys)
-    | st.builds(Flash, keys, st.integers(-9, 9))
+    | st.builds(SetDefault, keys, st.integers(-9, 9))
+    | st.builds(Pull, keys, st.none())
+    | st.builds(Flash, keys, st.integers(-9, 9), st.booleans())
     | st.just(Clear())
     | st.builds(Invalidate, st.just("e" * 64))
     | st.builds(Regenerate, st.sampled_from(["e" * 64, "f" * 64])),
@@ -214,16 +311,19 @@ def test_two_parts_of_a_request_are_as_good_as_one(
     second: list[Message],
 ) -> None:
     """``then`` of two halves has the id, the edits and the flash of the whole request."""
-    opened = SessionState.opened(StoredSession(id="0" * 64, data=data, flash=shown))
-    halfway = done(opened, first)
-    end = done(halfway.committed(), second)
-    together = halfway.changes.then(end.changes)
-    assert together == done(halfway, second).changes
+    base = StoredSession(id="0" * 64, data=data, flash=shown)
+    in_parts, whole = SessionState.opened(base), SessionState.opened(base)
+    do(in_parts, first)
+    half = in_parts.take_changes()
+    do(in_parts, second)
+    do(whole, [*first, *second])
+    assert half.then(in_parts.changes) == whole.changes
 
 
 def test_an_increment_after_a_clear_keeps_its_total_in_parts_too() -> None:
     """The first half has removed the number, so the second half has set it."""
-    opened = SessionState.opened(StoredSession(id="0" * 64, data={"n": 5}))
-    halfway = done(opened, [Clear()])
-    end = done(halfway.committed(), [Increment("n", 2)])
-    assert halfway.changes.then(end.changes).replay({"n": 40}, {}) == ({"n": 2}, {})
+    state = SessionState.opened(StoredSession(id="0" * 64, data={"n": 5}))
+    Clear().apply(state)
+    half = state.take_changes()
+    Increment("n", 2).apply(state)
+    assert half.then(state.changes).replay({"n": 40}, {}) == ({"n": 2}, {})

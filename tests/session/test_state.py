@@ -1,12 +1,26 @@
-"""SessionState: what a session is at one moment of a request."""
+"""SessionState: what a session is in the middle of a request."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import pytest
 
 from glimr_session import StoredSession
-from glimr_session._session.changes import Incremented
-from glimr_session._session.messages import Flash, Invalidate, Put, Regenerate
+from glimr_session._session.messages import (
+    ExpireAfter,
+    ExpireOnClose,
+    Flash,
+    Forget,
+    Increment,
+    Invalidate,
+    Message,
+    Pull,
+    Put,
+    Regenerate,
+    SetDefault,
+    TakeChanges,
+)
 from glimr_session._session.state import SessionState
 from tests.support.strategies import BASE, after
 
@@ -34,46 +48,62 @@ def test_an_opened_state_is_what_was_stored() -> None:
     assert opened.changes.consumed == BASE.flash
 
 
-def test_with_data_takes_the_data_and_notes_the_edits() -> None:
-    """A state with other data has it, and these edits behind those it had."""
-    current = after(BASE, Put("a", 1)).with_data({"n": 2}, {"n": Incremented(1, 1, 2)})
-    assert current.data == {"n": 2}
-    assert current.changes.edits == {"a": 1, "n": Incremented(1, 1, 2)}
-
-
-def test_with_flash_leaves_values_for_the_next_request() -> None:
-    """A state with flash has it beside what it had, and no flash changes nothing."""
-    current = after(BASE, Flash("x", 1))
-    assert current.with_flash({"y": 2}).flash == {"x": 1, "y": 2}
-    assert current.with_flash({"y": 2}).changes.flash == {"x": 1, "y": 2}
-    assert current.with_flash({}) is current
+def test_what_a_request_reads_is_what_was_stored_and_its_own_edits() -> None:
+    """A key has its last value, also one that was removed, counted or defaulted."""
+    state = after(
+        BASE, Put("b", 2), Forget("a"), Increment("n", 4), SetDefault("c", 3), SetDefault("n", 9)
+    )
+    assert state.data == {"n": 5, "b": 2, "c": 3}
+    assert [state.get(key, None) for key in "abcn"] == [None, 2, 3, 5]
 
 
 def test_a_committed_state_has_no_changes() -> None:
     """A commit leaves data and flash as they are, with nothing more to be committed."""
-    before = after(BASE, Put("b", 2), Flash("y", 3))
-    committed = before.committed()
-    assert not committed.dirty
-    assert (committed.id, committed.data, committed.flash) == (BASE.id, before.data, {"y": 3})
-    assert committed.loaded_flash == BASE.flash
-    assert committed.changes.base is not None
-    assert committed.changes.base.data == before.data
+    state = after(BASE, Put("b", 2), Flash("y", 3))
+    data = state.data
+    state.take_changes()
+    assert not state.dirty
+    assert (state.id, state.data, state.flash) == (BASE.id, data, {"y": 3})
+    assert state.loaded_flash == BASE.flash
+    assert state.changes.base is not None
+    assert state.changes.base.data == data
 
 
 def test_a_commit_keeps_the_marks_of_the_store_unless_the_session_is_another_one() -> None:
     """A login keeps what the store needs to find the session, and a logout does not."""
     base = StoredSession(id=BASE.id, data={"a": 1}, created_at=5.0, marks="ours")
-    moved = after(base, Regenerate("2" * 64)).committed().changes.base
-    ended = after(base, Invalidate("3" * 64)).committed().changes.base
+    moved = after(base, Regenerate("2" * 64), TakeChanges()).changes.base
+    ended = after(base, Invalidate("3" * 64), TakeChanges()).changes.base
     assert moved is not None
     assert (moved.id, moved.marks, moved.created_at) == ("2" * 64, "ours", 0.0)
     assert ended is not None
     assert (ended.id, ended.marks, ended.created_at) == ("3" * 64, None, 0.0)
 
 
-@pytest.mark.parametrize("name", ["id", "data", "flash", "loaded_flash", "changes"])
-def test_a_state_cannot_be_changed(name: str) -> None:
-    """An assignment to a field of a state raises."""
-    current = after(BASE)
-    with pytest.raises(AttributeError):
-        setattr(current, name, None)
+def test_the_last_word_on_the_expiry_holds() -> None:
+    """A session keeps its own idle timeout, until it is given another one or has ended."""
+    base = StoredSession(id=BASE.id, data={"a": 1}, lifetime=60.0, expire_on_close=True)
+    state = after(base)
+    assert (state.lifetime, state.expire_on_close, state.dirty) == (60.0, True, False)
+    ExpireAfter(5.0).apply(state)
+    ExpireOnClose(False).apply(state)
+    assert (state.lifetime, state.expire_on_close, state.dirty) == (5.0, False, True)
+    state.take_changes()
+    assert (state.lifetime, state.expire_on_close, state.dirty) == (5.0, False, False)
+    Invalidate("3" * 64).apply(state)
+    assert (state.lifetime, state.expire_on_close) == (0.0, None)
+
+
+@pytest.mark.parametrize("kind", [Put, Pull, Increment, SetDefault])
+def test_a_change_takes_the_same_time_however_many_there_are(
+    kind: Callable[[str, int], Message],
+) -> None:
+    """No copy of the data is made at a change: its dict is the one it was."""
+    state = after(StoredSession(id="0" * 64, data={str(n): n for n in range(1000)}))
+    kind("1", 1).apply(state)
+    edits = state.changes.edits
+    for number in range(1000):
+        kind(str(number), 1).apply(state)
+    assert state.changes.edits is edits
+    assert state.changes.base is not None
+    assert state.changes.base.data["999"] == 999

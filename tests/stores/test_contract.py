@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -94,6 +95,8 @@ class Entry:
         self.version = 0
         self.created_at = now
         self.last_used_at = now
+        self.lifetime = 0.0
+        self.expire_on_close: bool | None = None
 
 
 class Server:
@@ -105,6 +108,7 @@ class Server:
         self.lock = threading.Lock()
         self._entries: dict[str, Entry] = {}  # by the id that they began with
         self._beginnings: dict[str, str] = {}  # that id, by the present one
+        self.moved: dict[str, tuple[str, float]] = {}  # whose id a login has replaced, and when
 
     def __enter__(self) -> Self:
         self.lock.acquire()
@@ -112,7 +116,8 @@ class Server:
             self.lock.release()
             raise StoreUnavailable("the server is down") from ConnectionError("refused")
         for place, entry in list(self._entries.items()):
-            idle_end, end = entry.last_used_at + LIFETIME, entry.created_at + ABSOLUTE
+            idle_end = entry.last_used_at + (entry.lifetime or LIFETIME)
+            end = entry.created_at + ABSOLUTE
             if self.now >= min(idle_end, end):
                 self.remove(place)
         return self
@@ -134,6 +139,7 @@ class Server:
 
     def move(self, place: str, new_id: str) -> None:
         entry = self._entries[place]
+        self.moved[entry.id] = place, self.now
         del self._beginnings[entry.id]
         self._beginnings[new_id] = place
         entry.id = new_id
@@ -168,6 +174,8 @@ class ServerStore(SessionStore):
                 flash=dict(entry.flash),
                 created_at=entry.created_at,
                 last_used_at=entry.last_used_at,
+                lifetime=entry.lifetime,
+                expire_on_close=entry.expire_on_close,
                 marks=(place, entry.version),
             )
 
@@ -177,25 +185,48 @@ class ServerStore(SessionStore):
             if base is None:
                 return self._begin(server, changes)
             place, since = base.marks or (base.id, 0)
+            begun = server.place(base.id)  # by an earlier commit of the request, if it has moved
+            if begun not in (None, place):
+                place, since = begun, 0
             entry = server.get(place)
+            login = changes.id_changed or changes.invalidated
             if entry is None:
+                if login and self._has_moved(server, base.id):
+                    return self._begin_login(server, changes)
                 return CommitResult.GONE
             if changes.invalidated:
                 server.remove(place)
-                return self._begin(server, changes)
+                result = self._begin(server, changes)
+                if result is CommitResult.EMPTY:  # a logout
+                    server.moved = {k: v for k, v in server.moved.items() if v[0] != place}
+                else:
+                    server.moved[entry.id] = place, server.now
+                return result
             moved = entry.id != base.id
             if changes.id_changed:
                 if moved:
-                    return CommitResult.GONE
+                    return self._begin_login(server, changes)
                 server.move(place, changes.id)
             self._replay(entry, changes, since)
             entry.last_used_at = server.now
         return CommitResult.MOVED if moved else CommitResult.stored(changes.id)
 
+    def has_moved(self, cookie_value: str) -> bool:
+        with self.server as server:
+            return self._has_moved(server, cookie_value)
+
     def gc(self) -> int:
         self.collected += 1
         with self.server:
             return 0
+
+    def _has_moved(self, server: Server, session_id: str) -> bool:
+        _, moved_at = server.moved.get(session_id, ("", -math.inf))
+        return server.now - moved_at < self.overlap
+
+    def _begin_login(self, server: Server, changes: Changes) -> CommitResult:
+        result = self._begin(server, changes)
+        return CommitResult.GONE if result is CommitResult.EMPTY else result
 
     def _begin(self, server: Server, changes: Changes) -> CommitResult:
         data, flash = changes.replay({}, {})
@@ -207,6 +238,9 @@ class ServerStore(SessionStore):
     def _replay(self, entry: Entry, changes: Changes, since: int) -> None:
         newer = {key for key, version in entry.set_in.items() if version > since}
         entry.data, entry.flash = changes.replay(entry.data, entry.flash, flash_set_since=newer)
+        stored = StoredSession(lifetime=entry.lifetime, expire_on_close=entry.expire_on_close)
+        entry.lifetime = changes.lifetime_on(stored)
+        entry.expire_on_close = changes.expire_on_close_on(stored)
         entry.version += 1
         entry.set_in = {key: entry.set_in.get(key, 0) for key in entry.flash}
         entry.set_in.update(dict.fromkeys(changes.flash, entry.version))
@@ -251,7 +285,7 @@ class TestServerStore(StoreContract):
         assert (asked, store.collected) == ([], 0)
 
     def test_what_a_late_request_is_told(self, store: SessionStore) -> None:
-        """A commit on a session that has moved is MOVED, and one that moves it too is GONE."""
+        """A commit on a session that has moved is MOVED; a login that writes nothing is GONE."""
         cookie_value = begin(store)
         late, later = Request(store, cookie_value), Request(store, cookie_value)
         Request(store, cookie_value).commit(regenerate)

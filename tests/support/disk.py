@@ -38,11 +38,11 @@ def record_statements(store: DiskStore) -> tuple[SessionConnection, list[str]]:
     ``connection.set_trace_callback(None)`` ends the recording.
     """
     pool = store._database._pool
-    connection = pool.acquire()
+    pooled = pool.acquire()
     statements: list[str] = []
-    connection.set_trace_callback(statements.append)
-    pool.release(connection)
-    return connection, statements
+    pooled.connection.set_trace_callback(statements.append)
+    pool.release(pooled)
+    return pooled.connection, statements
 
 
 def begin_and_expire(store: DiskStore, clock: Clock, number: int) -> None:

@@ -18,6 +18,7 @@ from glimr_session import (
     SessionMiddleware,
     SessionStore,
 )
+from glimr_session._request.origin import Origin
 from tests.support.cookies import make_cookie
 from tests.support.hostile_app import pages
 from tests.support.servers import PATIENCE
@@ -33,6 +34,7 @@ __all__ = [
     "World",
     "ask",
     "check_anonymous",
+    "check_ended",
     "check_headers",
     "inside",
     "parts",
@@ -144,6 +146,9 @@ NAMES: Final = {
     b"cache-control", b"connection", b"content-length", b"content-type", b"date", b"server",
     b"set-cookie", b"vary",
 }  # fmt: skip
+ENDED: Final = re.compile(
+    NAME + r"=; HttpOnly; Max-Age=0; Path=/; SameSite=Lax(; Secure)?", re.ASCII
+)
 OURS: Final = re.compile(
     NAME + r"=[\w.-]+; HttpOnly; Max-Age=7200; Path=/; SameSite=Lax(; Secure)?", re.ASCII
 )
@@ -204,17 +209,19 @@ def inside(store: SessionStore, **settings: Any) -> World:
 def sign(store: SessionStore, value: str, *, key: str = KEY, name: str = NAME) -> str:
     """Return the cookie in which an application would send a value."""
     cookie = make_cookie(SessionConfig(secret_keys=[key], cookie=name), store)
-    return cookie.set(value, secure=True).partition(";")[0]
+    return cookie.set(value, Origin(https=True, host="testserver")).partition(";")[0]
 
 
-def check_anonymous(world: World, header: str, *ids: str) -> None:
+def check_anonymous(world: World, header: str, *ids: str, dead: bool = False) -> None:
     """See that a Cookie header leads to nobody's session, and becomes nobody's.
 
-    ``ids`` are those that it holds, or that an attacker knows.
+    ``ids`` are those that it holds, or that an attacker knows. ``dead`` says that it verifies,
+    and that no store knows it: then the browser is told to forget it.
     """
     before = world.rows()
     found = world.get("read", header)
-    assert (found.data, found.shown["flash"], found.set_cookies) == ({}, {}, [])
+    assert (found.data, found.shown["flash"]) == ({}, {})
+    check_ended(found, dead)
     assert world.rows() == before
     login = world.get("login", header, value="somebody")
     assert login.data == {"user": "somebody"}
@@ -224,8 +231,15 @@ def check_anonymous(world: World, header: str, *ids: str) -> None:
     assert world.rows() > before or not world.store.server_side
     assert world.get("read", login.cookie).data == {"user": "somebody"}
     again = world.get("read", header)
-    assert (again.data, again.set_cookies) == ({}, [])
+    assert again.data == {}
+    check_ended(again, dead)
     assert again.id != login.id
+
+
+def check_ended(answer: Answer, ended: bool) -> None:
+    """See that an answer ends the cookie, or sets none."""
+    assert len(answer.set_cookies) == ended
+    assert all(ENDED.fullmatch(value) for value in answer.set_cookies)
 
 
 def parts(cookie: str) -> list[str]:

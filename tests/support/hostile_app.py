@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 def site(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     """Find the store in the path, and the page in the rest of it."""
     _, mount, page = environ["PATH_INFO"].split("/")
-    return mounted(mount)({**environ, "PATH_INFO": f"/{page}"}, start_response)
+    inner = {**environ, "PATH_INFO": f"/{page}"}
+    if mount != "disk":
+        del inner["glimr.session"]  # or a middleware inside of another one passes it through
+    return mounted(mount)(inner, start_response)
 
 
 def pages(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

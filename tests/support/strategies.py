@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Final
 
 from hypothesis import strategies as st
@@ -38,10 +39,12 @@ _EDITS: Final[dict[type[Message], st.SearchStrategy[Message]]] = {
     messages.Pull: st.builds(messages.Pull, keys, st.none()),
     messages.Increment: st.builds(messages.Increment, keys, numbers),
     messages.Clear: st.builds(messages.Clear),
-    messages.Flash: st.builds(messages.Flash, keys, values),
+    messages.Flash: st.builds(messages.Flash, keys, values, st.booleans()),
     messages.Now: st.builds(messages.Now, keys, values),
     messages.Keep: st.builds(messages.Keep, st.lists(keys, max_size=2).map(tuple)),
     messages.Reflash: st.builds(messages.Reflash),
+    messages.ExpireAfter: st.builds(messages.ExpireAfter, st.sampled_from([0.0, 60.0, 1e6])),
+    messages.ExpireOnClose: st.builds(messages.ExpireOnClose, st.booleans()),
 }
 
 _MOVES: Final[dict[type[Message], st.SearchStrategy[Message]]] = {
@@ -70,11 +73,9 @@ messages_of_every_kind: st.SearchStrategy[Message] = st.one_of(*MESSAGES.values(
 def transition_of(message: Message) -> Transition:
     """Return the transition of a message; an increment of no number changes nothing."""
 
-    def transition(current: SessionState) -> SessionState:
-        try:
-            return message.apply(current)[0]
-        except TypeError:  # increment of what is no number
-            return current
+    def transition(current: SessionState) -> None:
+        with suppress(TypeError):  # increment of what is no number
+            message.apply(current)
 
     transition.__name__ = repr(message)
     return transition
@@ -94,7 +95,7 @@ def run(base: StoredSession | None, transitions: list[Transition]) -> SessionSta
     """Return the state of a session after these transitions; None begins a new one."""
     current = SessionState.new("1" * 64) if base is None else SessionState.opened(base)
     for transition in transitions:
-        current = transition(current)
+        transition(current)
     return current
 
 
@@ -102,5 +103,5 @@ def after(base: StoredSession | None, *sent: Message) -> SessionState:
     """Return the state of a session after these messages; None begins a new one."""
     current = run(base, [])
     for message in sent:
-        current, _ = message.apply(current)
+        message.apply(current)
     return current

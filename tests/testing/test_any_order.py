@@ -36,11 +36,11 @@ from glimr_session.testing.contract import Clock
 TABS = st.sampled_from(["one", "other"])
 # Numbers only: what increment() adds to is a number whatever the other request did.
 KEYS = st.sampled_from(["a", "b", "c"])
-EDITS = st.tuples(
-    st.sampled_from(["put", "put", "increment", "forget", "clear", "flash"]),
-    KEYS,
-    st.integers(1, 4),
-)
+VERBS = [
+    "put", "put", "increment", "forget", "clear", "setdefault", "pull", "pop", "popitem", "del",
+    "flash", "flash", "now", "keep", "reflash",
+]  # fmt: skip
+EDITS = st.tuples(st.sampled_from(VERBS), KEYS, st.integers(1, 4))
 
 
 @dataclass
@@ -66,6 +66,7 @@ class Stored:
     cookie: str
     former: list[str] = field(default_factory=list)
     ended: bool = False
+    by_login: bool = False  # what has ended it
 
 
 @dataclass
@@ -76,7 +77,13 @@ class Request:
     found: Stored | None
     cookie: str
     shown: dict[str, tuple[str, int]]
+    before_login: bool = False  # it came with a cookie that a login has replaced
+    dead: bool = False  # it came with the cookie of a session that has ended
     edits: list[Edit] = field(default_factory=list)
+    edited: set[str] = field(default_factory=set)  # keys
+    taken: set[str] = field(default_factory=set)
+    flashed: set[str] = field(default_factory=set)
+    now: dict[str, str] = field(default_factory=dict)
     moves: bool = False
     ends: bool = False
 
@@ -120,7 +127,13 @@ class Interleavings(RuleBasedStateMachine):
         content = Content() if found is None else found.content
         assert visit.session.all() == content.data
         assert visit.session.state().loaded_flash == content.words
-        self.waiting[tab] = Request(visit, found, cookie, dict(content.flash))
+        known = [one for one in self.sessions if cookie in (one.cookie, *one.former)]
+        before_login = found is None and any(
+            one.by_login or (cookie in one.former and not one.ended) for one in known
+        )
+        self.waiting[tab] = Request(
+            visit, found, cookie, dict(content.flash), before_login, bool(cookie and not found)
+        )
 
     def among(self, tab: str) -> Request:
         """Return the request of this tab if it waits, else that of the other one."""
@@ -132,27 +145,92 @@ class Interleavings(RuleBasedStateMachine):
         """Change one thing."""
         verb, key, number = edit
         request = self.among(tab)
-        session = request.visit.session
-        if verb == "put":
-            session.put(key, number)
+        if verb in ("flash", "now", "keep", "reflash"):
+            self.edit_flash(request, verb, key, f"word {number}")
+        elif verb in ("setdefault", "pull", "pop", "popitem", "del"):
+            self.edit_what_is_there(request, verb, key, number)
+        elif verb == "clear":
+            request.visit.session.clear()
+            request.edited.update("abc")
+            request.taken.clear()
+            request.edits.append(lambda content: content.data.clear())
+        elif verb == "put":
+            request.visit.session.put(key, number)
+            request.edited.add(key)
+            request.taken.discard(key)
             request.edits.append(lambda content: content.data.update({key: number}))
-        elif verb == "increment":
-            session.increment(key, number)
+        elif verb == "forget":
+            request.visit.session.forget(key)
+            request.edited.add(key)
+            request.taken.discard(key)
+            request.edits.append(lambda content: content.data.pop(key, None))
+        elif key not in request.taken:  # what is set where a value was taken depends on both
+            request.visit.session.increment(key, number)
+            request.edited.add(key)
             request.edits.append(
                 lambda content: content.data.update({key: content.data.get(key, 0) + number})
             )
-        elif verb == "forget":
-            session.forget(key)
-            request.edits.append(lambda content: content.data.pop(key, None))
-        elif verb == "clear":
-            session.clear()
-            request.edits.append(lambda content: content.data.clear())
-        else:
-            word = f"word {number}"
-            session.flash(key, word)
+
+    def edit_what_is_there(self, request: Request, verb: str, key: str, number: int) -> None:
+        """Set a default, or take a value: what another request has put there since stays."""
+        session = request.visit.session
+        there = session.all()
+        if verb == "popitem" and there:
+            key = [*there][-1]
+        if key in request.edited:
+            return  # what it meant is known then, and test_changes has that
+        request.edited.add(key)
+        if verb == "setdefault":
+            assert session.setdefault(key, number) == there.get(key, number)
+            if key not in there:
+                request.edits.append(lambda content: content.data.setdefault(key, number))
+            return
+        value = there.get(key)
+        if verb == "popitem":
+            if there:
+                assert session.popitem() == (key, value)
+        elif verb == "pull":
+            assert session.pull(key) == value
+        elif verb == "pop":
+            assert session.pop(key, None) == value
+        elif key in there:
+            del session[key]
+        if key in there:
+            request.taken.add(key)
+
+            def take(content: Content) -> None:
+                if content.data.get(key) == value:
+                    del content.data[key]
+
+            request.edits.append(take)
+
+    def edit_flash(self, request: Request, verb: str, key: str, word: str) -> None:
+        """Leave, show or keep a word."""
+        session = request.visit.session
+
+        def leave(key: str, word: str) -> None:
+            request.flashed.add(key)
             request.edits.append(
                 lambda content: content.flash.update({key: (word, next(self.numbers))})
             )
+
+        if verb == "flash":
+            session.flash(key, word)
+            leave(key, word)
+        elif verb == "now":
+            session.now(key, word)
+            request.now[key] = word
+        else:
+            kept = [key] if verb == "keep" else [*"abc"]
+            if verb == "keep":
+                session.keep(key)
+            else:
+                session.reflash()
+            for one in kept:
+                if one not in request.now:
+                    request.shown.pop(one, None)  # it is not consumed
+                elif one not in request.flashed:
+                    leave(one, request.now[one])
 
     @precondition(lambda self: self.waiting)
     @rule(tab=TABS, verb=st.sampled_from(["regenerate", "regenerate", "invalidate"]))
@@ -166,6 +244,10 @@ class Interleavings(RuleBasedStateMachine):
             request.visit.session.invalidate()
             request.ends = True
             request.edits.clear()
+            request.edited.update("abc")
+            request.taken.clear()
+            request.flashed.clear()
+            request.now.clear()
 
     @precondition(lambda self: self.waiting)
     @rule(
@@ -186,33 +268,46 @@ class Interleavings(RuleBasedStateMachine):
         if cookie is None or fate == "lost":
             assert self.visitor.cookie == before
         if found is None:
-            self.begun(request, cookie)
+            if request.before_login and not (request.moves or request.ends):
+                assert cookie is None  # it would replace the login's
+            else:
+                self.begun(request, cookie, at_end=self.at_end(request))
         elif found.ended:
-            assert cookie is None  # gone stays gone
+            logs_in = found.by_login and (request.moves or request.ends)
+            self.begun(request, cookie) if logs_in else self.gone(cookie)
         elif request.ends:
             found.ended = True
-            self.begun(request, cookie)
+            found.by_login = self.begun(request, cookie, at_end="glimr_session=")
         elif request.moves and found.cookie != request.cookie:
-            assert cookie is None  # of two logins at once the first one wins
+            self.begun(request, cookie)  # both logins succeed
         else:
             self.merged(request, found, cookie)
+
+    def at_end(self, request: Request) -> str | None:
+        """Return the cookie for a request that found no session and leaves none."""
+        ended = request.ends if request.before_login else request.dead
+        return "glimr_session=" if ended else None
+
+    def gone(self, cookie: str | None) -> None:
+        assert cookie is None  # gone stays gone
 
     def taken(self, tab: str) -> Request:
         request = self.among(tab)
         self.waiting = {name: one for name, one in self.waiting.items() if one is not request}
         return request
 
-    def begun(self, request: Request, cookie: str | None) -> None:
-        """A session begins, if there is anything to keep."""
+    def begun(self, request: Request, cookie: str | None, at_end: str | None = None) -> bool:
+        """A session begins if there is anything to keep; return whether there is."""
         content = Content()
         for edit in request.edits:
             edit(content)
-        if content != Content():
-            assert cookie is not None
-            assert all(cookie not in (one.cookie, *one.former) for one in self.sessions)
-            self.sessions.append(Stored(content, cookie))
-        else:
-            assert cookie == ("glimr_session=" if request.found is not None else None)
+        if content == Content():
+            assert cookie == at_end
+            return False
+        assert cookie is not None
+        assert all(cookie not in (one.cookie, *one.former) for one in self.sessions)
+        self.sessions.append(Stored(content, cookie))
+        return True
 
     def merged(self, request: Request, found: Stored, cookie: str | None) -> None:
         """What was shown goes, unless it was set anew since; what was done is done again."""
@@ -244,7 +339,8 @@ class Interleavings(RuleBasedStateMachine):
     @invariant()
     def no_entry_is_left_over(self) -> None:
         """What has ended is not in the database, under any id."""
-        ((number,),) = self.database.execute("SELECT count(*) FROM Cache").fetchall()
+        counting = "SELECT count(*) FROM Cache WHERE length(value) > 0"  # no tombstone
+        ((number,),) = self.database.execute(counting).fetchall()
         assert number == sum(not session.ended for session in self.sessions)
 
 

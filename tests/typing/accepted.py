@@ -145,7 +145,7 @@ def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
 
 def configure() -> SessionMiddleware:
     """A configuration is made in code, from a mapping, a file or the environment."""
-    keys: list[str] = ["a secret key of 32 characters or so"]
+    keys: list[str] = ["oUv7 - 32 characters, made at random"]
     config = SessionConfig(
         store="cookie",
         secret_keys=keys,

@@ -4,52 +4,59 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["Headers", "add_session_headers"]
+__all__ = ["Headers", "add_session_headers", "directives_of"]
 
 Headers = list[tuple[str, str]]
 
 
-def add_session_headers(headers: Sequence[tuple[str, str]], set_cookie: str | None) -> Headers:
+def add_session_headers(headers: Sequence[tuple[str, str]], set_cookies: Sequence[str]) -> Headers:
     """Return the headers of a response whose session was used.
 
     ``Vary: Cookie`` keeps shared caches from serving one user's page to another. A response
     that sets the cookie must not be stored at all or, if the application has a Cache-Control
-    of its own, be stored without its Set-Cookie (RFC 9111, 5.2.2.4).
+    of its own, be stored without its Set-Cookie (RFC 9111, 5.2.2.4), or by the browser alone.
 
     Args:
         headers: name and value, as the application has set them.
-        set_cookie: the value of Set-Cookie, or None.
+        set_cookies: values of Set-Cookie.
 
     Example:
-        >>> add_session_headers([("Vary", "Accept")], None)
+        >>> add_session_headers([("Vary", "Accept")], [])
         [('Vary', 'Accept, Cookie')]
     """
-    if set_cookie is None:
-        for name, _ in headers:
-            if len(name) == len("Vary") and name.lower() == "vary":
-                break
-        else:  # as in most responses
-            return [*headers, ("Vary", "Cookie")]
-    changed = [*headers]
     names = [name.lower() for name, _ in headers]
-    if "vary" in names:
-        _append(changed, names, "vary", "Cookie", unless=("cookie", "*"))
-    else:
-        changed.append(("Vary", "Cookie"))
-    if set_cookie is not None:
-        if "cache-control" in names:
-            only_once = ("no-store", "no-cache")
-            _append(changed, names, "cache-control", 'no-cache="Set-Cookie"', unless=only_once)
-        else:
+    if not set_cookies and "vary" not in names:  # most responses
+        return [*headers, ("Vary", "Cookie")]
+    changed = [*headers]
+    _add(changed, names, "Vary", "Cookie", unless=("cookie", "*"))
+    if set_cookies:
+        directives = directives_of(headers, "cache-control")
+        if not directives:
             changed.append(("Cache-Control", "no-store"))
-        changed.append(("Set-Cookie", set_cookie))
+        elif "no-cache" in directives:  # which lets a shared cache store it, and ask each time
+            _add(changed, names, "Cache-Control", "private", unless=("no-store", "private"))
+        else:
+            only_once = ("no-store", 'no-cache="set-cookie"')
+            _add(changed, names, "Cache-Control", 'no-cache="Set-Cookie"', unless=only_once)
+        changed.extend(("Set-Cookie", value) for value in set_cookies)
     return changed
 
 
-def _append(
+def directives_of(headers: Sequence[tuple[str, str]], name: str) -> list[str]:
+    """Return the comma-separated parts of the headers of a name; all in lower case."""
+    return [
+        part.strip()
+        for found, value in headers
+        if found.lower() == name
+        for part in value.lower().split(",")
+        if part.strip()
+    ]
+
+
+def _add(
     headers: Headers, names: list[str], name: str, directive: str, *, unless: tuple[str, ...]
 ) -> None:
-    """Append a directive to the last header of this name, unless one of them has it.
+    """Append a directive to the last header of this name, or a header.
 
     Args:
         headers: changed in place.
@@ -58,11 +65,10 @@ def _append(
         directive: what to append.
         unless: directives, in lower case, that say as much.
     """
-    last = 0
-    for position, (found, (_, value)) in enumerate(zip(names, headers, strict=False)):
-        if found == name:
-            if any(part.strip().lower() in unless for part in value.split(",")):
-                return
-            last = position
-    found, value = headers[last]
-    headers[last] = (found, f"{value}, {directive}" if value.strip() else directive)
+    lower = name.lower()
+    if lower not in names:  # as in most responses
+        headers.append((name, directive))
+    elif not any(part in unless for part in directives_of(headers, lower)):
+        last = len(names) - 1 - names[::-1].index(lower)
+        found, value = headers[last]
+        headers[last] = (found, f"{value}, {directive}" if value.strip() else directive)

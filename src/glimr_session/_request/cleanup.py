@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import queue
 import random
-import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
@@ -53,20 +54,25 @@ class Interval:
 
     def __init__(self, every: Duration = 300.0) -> None:
         self._every = to_seconds("gc_interval", every)
-        self._last = time.monotonic()
-        self._lock = threading.Lock()
+        self._last = _Turn(time.monotonic())
 
     def __call__(self) -> bool:
         now = time.monotonic()
-        if now - self._last < self._every or not self._lock.acquire(blocking=False):
+        last = self._last
+        if now - last.time < self._every:
             return False
-        try:  # of two requests at once, one collects
-            due = now - self._last >= self._every
-            if due:
-                self._last = now
-            return due
-        finally:
-            self._lock.release()
+        # Of two requests at once, one collects: setdefault is one step. If a signal handler
+        # raises after it, the next request goes on to the turn that was taken in vain.
+        turn = _Turn(now)
+        self._last = last.__dict__.setdefault("next", turn)
+        return self._last is turn
+
+
+class _Turn:
+    """When an interval was last due; and, once it is due again, the next turn."""
+
+    def __init__(self, time: float) -> None:
+        self.time = time
 
 
 def never() -> bool:
@@ -85,17 +91,40 @@ def make_policy(config: SessionConfig) -> Policy:
     return never if config.gc == "never" else import_string("gc", config.gc)
 
 
+class _Job:
+    """A store to collect. While it exists, it is queued or being collected."""
+
+    def __init__(self, store: SessionStore) -> None:
+        self.store = store
+
+
 class CleanupWorker(pykka.ThreadingActor):
-    """Removes, in a thread of its own, the expired sessions of each store it is sent."""
+    """Removes, in a thread of its own, the expired sessions of each store it is sent.
+
+    A message is a list of one job, which is taken out: the actor's thread keeps the last message
+    while it waits for the next one.
+    """
 
     use_daemon_thread = True
 
-    def on_receive(self, message: Any) -> None:
+    def __init__(self, slot: _WorkerSlot) -> None:
+        super().__init__()
+        self._slot = slot
+
+    @staticmethod
+    def _create_actor_inbox() -> queue.SimpleQueue[Any]:
+        return queue.SimpleQueue()  # has no lock that a signal handler could leave locked
+
+    def on_start(self) -> None:
+        """Take the place of the process's worker; it has its first job already."""
+        self._slot._ref = self.actor_ref  # pyright: ignore[reportAttributeAccessIssue]  # Self
+
+    def on_receive(self, message: list[_Job]) -> None:
         """Collect one store. A failure is logged, and a later request tries again."""
-        store, done = message
+        job = message.pop()
         started = time.monotonic()
         try:
-            removed = store.gc()
+            removed = job.store.gc()
         except BaseException:  # Pykka would stop every actor of the process for some of them
             logger.exception("Collecting expired sessions failed; it will be tried again.")
         else:
@@ -103,45 +132,49 @@ class CleanupWorker(pykka.ThreadingActor):
                 "Collected %d expired sessions in %.3f s.", removed, time.monotonic() - started
             )
         finally:
-            done()
+            del job  # a traceback that somebody keeps would keep it too
 
 
 class _WorkerSlot:
-    """The cleanup worker of one process, and whether it is busy."""
+    """The cleanup worker of one process, and its job.
+
+    There are no locks: a signal handler that raises could leave one locked.
+    """
 
     def __init__(self) -> None:
         self.pid: Final = os.getpid()
-        self._lock = threading.Lock()
-        self._busy = threading.Lock()
+        self._jobs: list[weakref.ref[_Job]] = []  # each removes itself when its job is gone
         self._ref: pykka.ActorRef[CleanupWorker] | None = None
 
     def collect(self, store: SessionStore) -> bool:
-        with self._lock:
-            if self._ref is None or not self._ref.is_alive():
-                # New worker, new lock: the dead worker never releases the old one.
-                self._busy = threading.Lock()
-                self._ref = _start_worker()
-            ref, busy = self._ref, self._busy
-        if not busy.acquire(blocking=False):
-            return False
+        if self._ref is not None and not self._ref.is_alive():
+            self._ref = None  # and with it what was queued too late
+        message = [_Job(store)]
         try:
-            ref.tell((store, busy.release))
+            self._jobs.append(weakref.ref(message[0], self._jobs.remove))
+            is_first = self._jobs[0]() is message[0]
+            if not is_first:
+                message.clear()
+            elif self._ref is None:  # one thread at a time comes here: the first job's
+                _start_worker(self, message)
+            else:
+                self._ref.tell(message)
         except BaseException:
-            busy.release()
+            message.clear()  # a traceback that somebody keeps would keep the job
             raise
-        return True
+        return is_first
 
 
-def _start_worker() -> pykka.ActorRef[CleanupWorker]:
+def _start_worker(slot: _WorkerSlot, message: list[_Job]) -> None:
     """Start a worker that Pykka's registry does not know.
 
     Its thread belongs to this process: a child that finds the worker in the registry would
     wait for it for ever in ``stop_all()``. And the registry's lock may be locked for ever in
     a child, if another thread of the parent was starting an actor at the fork.
     """
-    worker = CleanupWorker()
+    worker = CleanupWorker(slot)
+    worker.actor_ref.tell(message)
     worker._start_actor_loop()
-    return worker.actor_ref
 
 
 _slot = _WorkerSlot()

@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 import functools
-import logging
+import itertools
 import math
 import re
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
+from .._log import warn
 from .._validation import check_cookie_attributes, why_secure
 from ..errors import ConfigError, SessionTooLarge
+from .origin import Origin
 from .signing import CookieSigner, VerifiedCookie
 
-__all__ = ["SessionCookie"]
-
-logger = logging.getLogger("glimr_session")
+__all__ = ["ReceivedCookies", "SessionCookie"]
 
 # RFC 6265, section 4.1.1: a value is made of cookie-octets.
 _VALUE: Final = re.compile(r"[!#-+\--:<-\[\]-~]*", re.ASCII)
 
 # RFC 6265, section 6.1: name, value and attributes together, in bytes.
 _MAX_SIZE: Final = 4096
+
+
+class ReceivedCookies(NamedTuple):
+    """The cookies under our name in a request.
+
+    A browser sends several if their Domain, Path or Partitioned differ.
+
+    Attributes:
+        verified: those whose signature is right, one for each value.
+        refused: whether there are others.
+    """
+
+    verified: tuple[VerifiedCookie, ...]
+    refused: bool
 
 
 class SessionCookie:
@@ -35,7 +49,8 @@ class SessionCookie:
         samesite: "Lax", "Strict" or "None".
         secure: whether Secure is set; None decides by the request.
         partitioned: whether Partitioned is set.
-        max_age: seconds, or None for a cookie that ends with the browser.
+        lifetime: the age of the cookie in seconds.
+        on_close: whether it ends with the browser instead.
 
     Raises:
         ConfigError: an attribute is malformed, or browsers reject the combination.
@@ -51,7 +66,8 @@ class SessionCookie:
         samesite: str = "Lax",
         secure: bool | None = None,
         partitioned: bool = False,
-        max_age: float | None = None,
+        lifetime: float = 0.0,
+        on_close: bool = False,
     ) -> None:
         check_cookie_attributes(
             name=name,
@@ -62,47 +78,54 @@ class SessionCookie:
             partitioned=partitioned,
         )
         self.name = name
+        self._path, self._domain = path, domain
         self._start = f"{name}="
         self._signer = signer
         self._secure = True if why_secure(name, samesite, partitioned) else secure
-        attributes = functools.partial(
-            _attributes, path=path, domain=domain, samesite=samesite, partitioned=partitioned
+        self._lifetime, self._on_close = lifetime, on_close
+        self._attributes = functools.partial(_attributes, samesite=samesite)
+        ours = functools.partial(
+            self._attributes, path=path, domain=domain, partitioned=partitioned
         )
-        age = None if max_age is None else math.ceil(max_age)  # 0 would end it at once
-        self._set = {secure: attributes(secure=secure, max_age=age) for secure in (True, False)}
-        self._expire = {secure: attributes(secure=secure, max_age=0) for secure in (True, False)}
+        age = None if on_close or not lifetime else lifetime
+        self._set = {secure: ours(secure=secure, max_age=age) for secure in (True, False)}
+        self._expire = {secure: ours(secure=secure, max_age=0) for secure in (True, False)}
+        self._ours = ours
 
-    def read(self, headers: str | Sequence[str]) -> VerifiedCookie | None:
-        """Return our cookie from the Cookie header, or from several of them.
+    def read(self, headers: str | Sequence[str]) -> ReceivedCookies:
+        """Return our cookies from the Cookie header, or from several of them.
 
-        None if no cookie of ours verifies, or several that say different things: one of
-        those was planted, and nothing tells which. Never raises; time and memory grow with
-        the length of the headers and no faster.
+        Never raises; time and memory grow with the length of the headers and no faster.
         """
         header = headers if isinstance(headers, str) else "; ".join(headers)
-        found: VerifiedCookie | None = None
+        found: list[VerifiedCookie] = []
         refused = False
         for candidate in self._candidates(header):
-            verified = self._signer.unsign(candidate) if candidate.isascii() else None
+            value = candidate
+            if value.startswith('"') and value.endswith('"'):
+                value = value[1:-1]  # RFC 6265, section 4.1.1
+            verified = self._signer.unsign(value) if value.isascii() else None
             if verified is None:
                 refused = True
-            elif found is None or verified.value == found.value:
-                found = verified if found is None else max(found, verified)
             else:
-                logger.warning(
-                    "Two different cookies %s verify; the request is anonymous.", self.name
-                )
-                return None
-        if refused:
-            logger.warning("A cookie %s does not verify and counts as absent.", self.name)
-        return found
+                found.append(verified)
+        if len(found) > 1:  # the newest one for each value
+            newest: dict[str, VerifiedCookie] = {}
+            for cookie in found:
+                newest[cookie.value] = max(cookie, newest.get(cookie.value, cookie))
+            found = [*newest.values()]
+        return ReceivedCookies(tuple(found), refused)
 
-    def set(self, value: str, *, secure: bool) -> str:
+    def set(
+        self, value: str, origin: Origin, *, lifetime: float = 0.0, on_close: bool | None = None
+    ) -> str:
         """Return the Set-Cookie header value for a session.
 
         Args:
             value: what to sign.
-            secure: whether this request asks for Secure.
+            origin: where the request came to.
+            lifetime: the session's own idle timeout in seconds, 0 for the configured one.
+            on_close: whether the cookie ends with the browser; None for the configured way.
 
         Raises:
             SessionTooLarge: browsers would drop the cookie.
@@ -113,7 +136,12 @@ class SessionCookie:
                 "the store's cookie_value() returned characters that a cookie cannot hold; "
                 "encode the value, for example with base64.urlsafe_b64encode"
             )
-        attributes = self._set[secure if self._secure is None else self._secure]
+        secure = self._needs_secure(origin)
+        attributes = self._set[secure]
+        if lifetime or on_close is not None:
+            ends = self._on_close if on_close is None else on_close
+            age = None if ends else lifetime or self._lifetime
+            attributes = self._ours(secure=secure, max_age=age)
         header = f"{self.name}={self._signer.sign(value)}{attributes}"
         if len(header) > _MAX_SIZE:
             raise SessionTooLarge(
@@ -122,11 +150,60 @@ class SessionCookie:
                 size=len(header),
                 limit=_MAX_SIZE,
             )
+        self._warn_if_lost(origin, secure)
         return header
 
-    def expire(self, *, secure: bool) -> str:
+    def expire(self, origin: Origin) -> str:
         """Return the Set-Cookie header value that makes the browser forget the session."""
-        return f"{self.name}={self._expire[secure if self._secure is None else self._secure]}"
+        return f"{self.name}={self._expire[self._needs_secure(origin)]}"
+
+    def expire_others(self, origin: Origin) -> list[str]:
+        """Return Set-Cookie header values for cookies that other settings may have left.
+
+        Those of another Path or Domain that can be named, and of the other Partitioned.
+        """
+        secure = self._needs_secure(origin)
+        ours = self.expire(origin)
+        others = {
+            f"{self.name}="
+            + self._attributes(
+                path=path, domain=domain, partitioned=partitioned, secure=secure, max_age=0
+            ): None
+            for path, domain, partitioned in itertools.product(
+                (self._path, "/"), (self._domain, ""), (False, True) if secure else (False,)
+            )
+        }
+        return [other for other in others if other != ours]
+
+    def _needs_secure(self, origin: Origin) -> bool:
+        return origin.needs_secure if self._secure is None else self._secure
+
+    def _warn_if_lost(self, origin: Origin, secure: bool) -> None:
+        """Tell, once, that browsers will not send the cookie back, and what to set."""
+        if secure and not origin.is_https and not origin.is_loopback:
+            warn(
+                "The session cookie is Secure, and a request came over plain HTTP that no proxy "
+                "says is HTTPS: browsers will not send the cookie back. If they use HTTPS, let the "
+                "proxy send X-Forwarded-Proto; if not, set cookie_secure = false.",
+                once=True,
+            )
+        domain = self._domain.lstrip(".").lower()
+        if domain and origin.name != domain and not origin.name.endswith(f".{domain}"):
+            warn(
+                "The session cookie is for %s, and a request came to another host: browsers will "
+                'not take the cookie. Set cookie_domain to a domain of the site, or to "".',
+                domain,
+                once=True,
+            )
+        prefix = self._path.rstrip("/")
+        if prefix and origin.path != prefix and not origin.path.startswith(f"{prefix}/"):
+            warn(
+                "The session cookie is for the path %s, and a request came to another one: "
+                "browsers will not send the cookie there. Set cookie_path to the path of the "
+                'site, or to "/".',
+                self._path,
+                once=True,
+            )
 
     def _candidates(self, header: str) -> Iterable[str]:
         """Return every value under our name, whatever else is in the header."""
@@ -135,7 +212,7 @@ class SessionCookie:
         if not ours:
             return ()
         if start in after:
-            cookies = {part.strip(" \t") for part in header.split(";")}
+            cookies = dict.fromkeys(part.strip(" \t") for part in header.split(";"))
             return [cookie[len(start) :] for cookie in cookies if cookie.startswith(start)]
         if before and before.rstrip(" \t")[-1:] not in ("", ";"):
             return ()  # it is the end of another cookie's name, or a value
@@ -143,14 +220,21 @@ class SessionCookie:
 
 
 def _attributes(
-    *, path: str, domain: str, samesite: str, partitioned: bool, secure: bool, max_age: int | None
+    *,
+    path: str,
+    domain: str,
+    samesite: str,
+    partitioned: bool,
+    secure: bool,
+    max_age: float | None,
 ) -> str:
-    from http.cookies import Morsel  # used once for each application
+    from http.cookies import Morsel  # seldom used
 
     morsel: Morsel[str] = Morsel()
     morsel.set("n", "", "")
     morsel["path"], morsel["domain"], morsel["samesite"] = path, domain, samesite
     morsel["httponly"], morsel["secure"] = True, secure
-    morsel["max-age"] = "" if max_age is None else max_age
+    # Rounded up: 0 would end the cookie at once.
+    morsel["max-age"] = "" if max_age is None else math.ceil(max_age)
     # The standard library knows Partitioned since Python 3.14 only.
     return morsel.OutputString().removeprefix("n=") + ("; Partitioned" if partitioned else "")

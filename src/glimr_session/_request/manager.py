@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import secrets
-import threading
 from collections.abc import Sequence
 from typing import Final, Self
 
+from .._log import warn
 from ..config import SessionConfig
 from ..registry import configured_store
 from ..stores.base import NullStore, SessionStore
@@ -19,13 +18,7 @@ from .signing import CookieSigner
 
 __all__ = ["SessionManager"]
 
-logger = logging.getLogger("glimr_session")
-
 _NO_STORE: Final = NullStore()
-
-# A session that is only read is renewed once per tenth of its lifetime: that saves a write
-# on most reads, and the session may expire up to 10 % early.
-_RENEWALS_PER_LIFETIME: Final = 10
 
 
 class SessionManager:
@@ -36,12 +29,13 @@ class SessionManager:
     one warning says so. ``setup()`` may be called after the manager was made.
 
     Example:
+        >>> from glimr_session._request.origin import Origin
         >>> manager = SessionManager.from_config(SessionConfig.from_mapping({
-        ...     "store": "cookie", "secret_keys": ["a secret key of 32 characters or so"],
+        ...     "store": "cookie", "secret_keys": ["oUv7 - 32 characters, made at random"],
         ... }))
         >>> request = manager.begin("")
         >>> request.session["n"] = 1
-        >>> headers = request.response_headers(200, [], secure=lambda: True)
+        >>> headers = request.response_headers(200, [], origin=lambda: Origin(https=True))
         >>> request.close()
         >>> [name for name, _ in headers]
         ['Vary', 'Cache-Control', 'Set-Cookie']
@@ -54,10 +48,14 @@ class SessionManager:
         self._store = store
         self._fallback = fallback
         self._binding: StoreBinding | None = None
-        self._lock = threading.Lock()
         current = self._current_store()
         if current is not _NO_STORE:  # setup() may still be called
             self._bind(current)
+
+    @property
+    def key(self) -> str:
+        """Where a door puts the session: the setting ``key``."""
+        return self._config.key
 
     @classmethod
     def from_config(
@@ -66,20 +64,20 @@ class SessionManager:
         """Return a manager for a configuration.
 
         Args:
-            config: None reads keys and cookie from the environment,
-                ``GLIMR_SESSION_SECRET_KEYS`` and its like.
-            store: None takes the store of ``setup()`` or of the configuration.
+            config: None reads the environment, ``GLIMR_SESSION_SECRET_KEYS`` and its like.
+            store: None takes the store of ``setup()`` or of the configuration. An environment
+                without ``GLIMR_SESSION_STORE`` asks for none.
 
         Raises:
             ConfigError: the configuration cannot work.
         """
+        asks_for_store = config is not None or bool(os.environ.get("GLIMR_SESSION_STORE"))
+        settings = SessionConfig.from_env(os.environ) if config is None else config
         fallback: SessionStore = _NO_STORE
-        if config is not None and store is None and configured_store() is None:
-            CookieSigner(config.secret_keys, "")  # no directory is made if the keys will not do
-            fallback = config.make_store()
-        return cls(
-            SessionConfig.from_env(os.environ) if config is None else config, store, fallback
-        )
+        if asks_for_store and store is None and configured_store() is None:
+            CookieSigner(settings.secret_keys, "")  # no directory is made if the keys will not do
+            fallback = settings.make_store()
+        return cls(settings, store, fallback)
 
     def begin(self, cookie_headers: str | Sequence[str] = "") -> RequestSession:
         """Begin a request; nothing is read before its session is used.
@@ -99,21 +97,20 @@ class SessionManager:
         return self._fallback if configured is None else configured
 
     def _bind(self, store: SessionStore) -> StoreBinding:
-        """Make what belongs to a store, once."""
-        with self._lock:
-            if self._binding is None or self._binding.store is not store:
-                self._binding = self._make_binding(store)
-            return self._binding
+        """Make what belongs to a store. Threads that do it at once make it twice, in vain."""
+        self._binding = binding = self._make_binding(store)
+        return binding
 
     def _make_binding(self, store: SessionStore) -> StoreBinding:
         config = self._config
         if store is _NO_STORE:
-            logger.warning(
+            warn(
                 "No session store is configured, so sessions are forgotten after each request. "
-                "Give SessionMiddleware a config or a store, or call setup() at boot."
+                "Give SessionMiddleware a config or a store, or call setup() at boot.",
+                once=True,
             )
             cookie = SessionCookie(CookieSigner([secrets.token_hex()], "never set"))
-            return StoreBinding(store, cookie, renew_after=1.0, policy=never)
+            return StoreBinding(store, cookie, lifetime=1.0, policy=never)
         lifetime = config.lifetime_with(store)
         signer = CookieSigner(
             config.secret_keys,
@@ -128,11 +125,14 @@ class SessionManager:
             samesite=config.cookie_samesite,
             secure=config.secure,
             partitioned=config.cookie_partitioned,
-            max_age=None if config.expire_on_close else lifetime,
+            lifetime=min(lifetime, store.absolute_lifetime or lifetime),
+            on_close=config.expire_on_close,
         )
         return StoreBinding(
             store,
             cookie,
-            renew_after=lifetime / _RENEWALS_PER_LIFETIME,
-            policy=make_policy(config),
+            lifetime,
+            make_policy(config),
+            flash_until_read=config.flash_until_read,
+            commit_on_error=config.commit_on_error,
         )

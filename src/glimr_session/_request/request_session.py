@@ -4,40 +4,39 @@ Every door uses it in the same order::
 
     request = manager.begin(cookie_headers)
     ...                      # the handler uses request.session
-    headers = request.response_headers(status, headers, secure=...)
+    headers = request.response_headers(status, headers, origin=...)
     ...                      # the body is sent
     request.close()          # or request.abandon() after a failure
 """
 
 from __future__ import annotations
 
-import logging
-import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple, ParamSpec, TypeVar
+from threading import get_ident
+from typing import Final, NamedTuple
 
-from .._ids import fingerprint, generate_id
-from .._session.actor import SessionActor
+from .._ids import fingerprint
+from .._log import logger, warn
+from .._session.actor import ASK_TIMEOUT, SessionActor
 from .._session.changes import Changes
-from .._session.messages import Finish, Message, TakeChanges
+from .._session.messages import Finish, TakeChanges
 from .._session.serialization import StoredSession
 from .._session.state import SessionState
-from ..errors import StoreUnavailable
 from ..mailbox import ActorDeadError
-from ..session import ASK_TIMEOUT, CLOSED, Session, SessionRef, closed_error
+from ..session import CLOSED, OPENING, ReadOnly, Session, SessionRef, closed_error
 from ..stores.base import CommitResult, SessionStore
-from .cache_headers import Headers, add_session_headers
+from .cache_headers import Headers, add_session_headers, directives_of
 from .cleanup import Policy, maybe_collect
 from .cookie import SessionCookie
-from .signing import VerifiedCookie
+from .lookup import Lookup, call_store, look_up
+from .origin import Origin
 
 __all__ = ["RequestSession", "StoreBinding"]
 
-logger = logging.getLogger("glimr_session")
-
-P = ParamSpec("P")
-R = TypeVar("R")
+# A session that is only read is renewed once per tenth of its lifetime: that saves a write
+# on most reads, and the session may expire up to 10 % early.
+_RENEWALS_PER_LIFETIME: Final = 10
 
 _FINISH: Final = Finish()
 _TAKE_CHANGES: Final = TakeChanges()
@@ -49,19 +48,25 @@ class StoreBinding(NamedTuple):
     Attributes:
         store: where the sessions are.
         cookie: the application's cookie for this store.
-        renew_after: a session that is only read is renewed when its cookie is older than
-            this, in seconds.
+        lifetime: the configured idle timeout in seconds.
         policy: when to collect.
+        flash_until_read: whether a flash stays until it is read.
+        commit_on_error: whether a response of 500 and above commits.
     """
 
     store: SessionStore
     cookie: SessionCookie
-    renew_after: float
+    lifetime: float
     policy: Policy
+    flash_until_read: bool = False
+    commit_on_error: bool = False
 
 
 class RequestSession:
     """The session of one request, free of any web framework.
+
+    There is no lock: threads that open the session at once read the store twice, and one of
+    them gives the request its actor.
 
     Args:
         binding: the store and what belongs to it.
@@ -70,31 +75,44 @@ class RequestSession:
     Attributes:
         ref: the session's actor; None until the session is used.
         sealed: whether the headers have left.
+        used: whether the session was used, even in vain.
+        finished: whether the last commit was made; the session is read only from then on.
     """
 
     ref: SessionRef | None = None
     sealed = False
+    finished = False
 
-    _used = False
-    _fetched = False
-    _cookie: VerifiedCookie | None = None
-    _stored: StoredSession | None = None
+    used = False
+
+    _fetched: Lookup | None = None
+    _begun = False  # the response has a status
+    _failed = False  # the response is an error, and nothing is kept
     _pending: Changes | None = None  # taken from the actor, not yet written
-    _gone = False
+    _gone = False  # it has ended or moved, so that only a login or a logout counts
     _nothing_left = False  # in the store, after the last commit
+    _logged_out = False
+    _lifetime = 0.0  # the session's own, after the last commit
+    _expire_on_close: bool | None = None
+    _expiry_changed = False
     _result: CommitResult | None = None  # of the last commit
-    _answered = False
-    _set_cookie: str | None = None
+    _set_cookies: list[str] | None = None  # once they were computed
+    _headers: Headers | None = None  # of the application
 
     def __init__(self, binding: StoreBinding, cookie_headers: str | Sequence[str]) -> None:
         self._binding = binding
         self._cookie_headers = cookie_headers
-        self._lock = threading.Lock()
+        self._opening: set[int] = set()  # threads
 
     @property
     def session(self) -> Session:
         """The session, for the handler."""
         return Session(self)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the response has left."""
+        return self.ref is CLOSED
 
     def fetch(self) -> StoredSession | None:
         """Read the store without opening the session: nothing counts as used or as shown.
@@ -105,8 +123,7 @@ class RequestSession:
         Raises:
             StoreUnavailable: the store cannot be read.
         """
-        with self._lock:
-            return self._fetch()
+        return self._fetch().stored
 
     def open(self) -> SessionRef:
         """Open the session unless it is open, and return its actor: at its first use.
@@ -114,31 +131,45 @@ class RequestSession:
         Raises:
             StoreUnavailable: the store cannot be read.
         """
-        with self._lock:
-            if self.ref is None:
-                self._used = True
-                stored = self._fetch()
-                # An id that the store does not know is never adopted: it may be an
-                # attacker's, who waits for somebody to log in with it.
-                self.ref = SessionActor.start(
-                    SessionState.new(generate_id())
-                    if stored is None
-                    else SessionState.opened(stored)
-                )
-            return self.ref
+        thread = get_ident()
+        if thread in self._opening:
+            return OPENING
+        self.used = True
+        try:
+            self._opening.add(thread)
+            fetched = self._fetch()
+        finally:
+            self._opening.discard(thread)
+        state = (
+            SessionState.new(fetched.new_id)
+            if fetched.stored is None
+            else SessionState.opened(
+                fetched.stored, flash_until_read=self._binding.flash_until_read
+            )
+        )
+        opened = SessionActor.start(state)
+        ref: SessionRef = self.__dict__.setdefault("ref", opened)  # of two threads one wins
+        if ref is opened:
+            if self.finished:  # nobody would commit what is written
+                ref = self.ref = ReadOnly(opened.ask(_FINISH, timeout=ASK_TIMEOUT))
+            if fetched.ambiguous or fetched.received.refused or self.sealed:
+                self._warn(fetched)
+        else:
+            opened.stop(block=False)
+        return ref
 
     def commit(self, *, wait: bool = True, last: bool = False) -> CommitResult | None:
         """Write what the session has changed so far.
 
         Args:
-            last: whether the handler has finished; then the session closes with its commit,
-                and no change can get lost between the two.
+            last: whether the handler has finished; then the session can only be read any
+                more, and no change can get lost between the two.
             wait: False answers ``CommitResult.BUSY`` where another writer would have to be
                 waited for. Nothing is lost then: the next call commits the same changes,
                 and what has changed since.
 
         Returns:
-            None if there was nothing to write.
+            None if there was nothing to write, or nothing is to be kept.
 
         Raises:
             StoreUnavailable: the changes were made once or not at all. The next call commits them
@@ -146,20 +177,27 @@ class RequestSession:
             SessionTooLarge: nothing was written, and the next call tries again. (A store from
                 five functions whose ``cookie_value`` is more than an id has saved before.)
         """
-        changes = self._take_changes(_FINISH if last else _TAKE_CHANGES)
+        changes = self._take_changes(last=last)
         store = self._binding.store
-        if self._gone and not (changes and changes.invalidated):
-            self._pending = None  # it belongs to a session that has ended; only a logout counts
+        if self._failed:
+            self._pending = None
+            return None
+        if self._gone and not (changes and self._begins_anew(changes)):
+            self._pending = None
             return CommitResult.GONE if changes else None
         if changes:
-            result = _call_store(store.commit, changes, wait=wait)
+            self._destroy_others(changes)
+            result = call_store(store.commit, changes, wait=wait)
             if result is CommitResult.BUSY:
                 return result
             self._gone = result is CommitResult.GONE
             self._nothing_left = result is CommitResult.EMPTY
+            self._logged_out |= changes.invalidated
+            if changes.lifetime is not None or changes.expire_on_close is not None:
+                self._expiry_changed = True
             if not self._gone:
                 maybe_collect(self._binding.policy, store)
-        elif changes is not None and self._stored is not None and self._renewal_is_due():
+        elif changes is not None and changes.base is not None and self._renewal_is_due():
             result = self._renew(changes, wait)
             if result is CommitResult.BUSY:
                 return result
@@ -168,20 +206,34 @@ class RequestSession:
             return None
         self._pending = None
         self._result = result
+        self._lifetime = changes.lifetime_on(changes.base)
+        self._expire_on_close = changes.expire_on_close_on(changes.base)
         if result.outcome in ("gone", "moved"):
             logger.info(
                 "Session %s %s meanwhile.",
-                fingerprint(changes.id if self._stored is None else self._stored.id),
+                fingerprint(changes.id if changes.base is None else changes.base.id),
                 "was given another id" if result is CommitResult.MOVED else "had ended, or moved,",
             )
         return result
+
+    def begin_response(self, status: int | str) -> None:
+        """Take the status as soon as the application has one; headers may never be asked for.
+
+        A response of 500 and above keeps nothing of its request, unless ``commit_on_error``
+        is set.
+
+        Args:
+            status: the HTTP status, as 200 or as "200 OK".
+        """
+        self._begun = True
+        self._failed = str(status) >= "5" and not self._binding.commit_on_error
 
     def response_headers(
         self,
         status: int | str,
         headers: Headers,
         *,
-        secure: Callable[[], bool],
+        origin: Callable[[], Origin],
         last: bool = False,
     ) -> Headers:
         """Commit what is not yet committed, and return the headers to send.
@@ -191,136 +243,200 @@ class RequestSession:
         Called again, it adds to other headers what it added the first time.
 
         Args:
-            status: the HTTP status, as 200 or as "200 OK". Every response commits, whatever its
-                status.
+            status: as for ``begin_response``.
             headers: name and value, as the application has set them.
-            secure: called if a cookie is to be set; returns whether this request asks for
-                Secure.
+            origin: called if a cookie is to be set; returns where the request came to.
             last: whether the body is finished too, as for ``commit``.
 
         Raises:
             StoreUnavailable, SessionTooLarge: as ``commit``; there are no headers to send.
         """
+        if not self._begun:
+            self.begin_response(status)
         self.sealed = True
-        if not self._answered:
-            if self._used:
+        self._headers = headers
+        if self._set_cookies is None:
+            self.finished = last
+            if self.used:
                 self.commit(last=last)
-                if self._result is not None:
-                    self._set_cookie = self._cookie_for(self._result, secure)
-            self._answered = True
-        return add_session_headers(headers, self._set_cookie) if self._used else headers
+                self._set_cookies = [] if self._failed else self._cookies_for(origin)
+            else:
+                self._set_cookies = []
+        return add_session_headers(headers, self._set_cookies) if self.used else headers
 
-    def close(self) -> None:
-        """Write what has changed since the headers left, where that is possible, and stop.
+    def flush(self, *, last: bool = False) -> None:
+        """Write what has changed since the headers left, where that is possible.
+
+        Nothing is kept of a request whose response never began.
+
+        Args:
+            last: as for ``commit``.
 
         Raises:
-            StoreUnavailable: that was not written.
+            StoreUnavailable: it was not written.
+        """
+        if self.finished or not self.used:
+            self.finished |= last
+            return
+        changes = self._take_changes(last=last)
+        if not self._begun:
+            warn(
+                "A response never began, and nothing that its request did to the session is "
+                "kept. A connection that is taken over, as for a websocket, commits nothing."
+            )
+        elif changes and not self._failed:
+            self._pending = None
+            self._commit_late(changes)
+
+    def close(self) -> None:
+        """Flush, and end the session: the response has left.
+
+        Raises:
+            StoreUnavailable: what has changed since the headers was not written.
         """
         try:
-            changes = self._take_changes(_FINISH) if self._used else None
-            self._pending = None
-            if changes:
-                self._commit_late(changes)
+            self.flush(last=True)
         finally:
             self.abandon()
 
     def abandon(self) -> None:
-        """Stop and write nothing. Harmless at any time."""
-        if self.ref is CLOSED:
-            return
-        with self._lock:
-            ref, self.ref = self.ref, CLOSED
+        """End the session and write nothing. Harmless at any time."""
+        self.finished = True
+        ref, self.ref = self.ref, CLOSED
         if ref is not None:
-            ref.stop()
+            ref.stop(block=False)
 
-    def _fetch(self) -> StoredSession | None:
-        if not self._fetched:
-            self._cookie = cookie = self._binding.cookie.read(self._cookie_headers)
-            if cookie is not None:
-                self._stored = _call_store(self._binding.store.open, cookie.value)
-            self._fetched = True
-        return self._stored
+    def _fetch(self) -> Lookup:
+        if self._fetched is None:
+            received = self._binding.cookie.read(self._cookie_headers)
+            found = look_up(received, self._binding.store)
+            if self.__dict__.setdefault("_fetched", found) is found:
+                self._gone = found.moved
+        return self._fetched  # type: ignore[return-value]  # it was set
 
-    def _take_changes(self, message: Message) -> Changes | None:
+    def _warn(self, fetched: Lookup) -> None:
+        name = self._binding.cookie.name
+        if fetched.ambiguous:
+            warn("Cookies %s of different sessions came; the request is anonymous.", name)
+        if fetched.received.refused:
+            warn("A cookie %s does not verify and counts as absent.", name)
+        if self.sealed and not {"cookie", "*"}.intersection(
+            directives_of(self._headers or (), "vary")
+        ):
+            warn(
+                "A session was first used after the headers had left without Vary: Cookie, so a "
+                "shared cache may give the response to others. Use the session before the first "
+                "chunk of the body, or set that header.",
+            )
+
+    def _take_changes(self, *, last: bool) -> Changes | None:
         """Return everything that is not yet written, also after a commit that failed."""
+        self.finished |= last  # before the look at ref: see open()
         changes = self._pending
-        if self.ref is not None and self.ref is not CLOSED:
+        if self.ref is not None:
             try:
-                state: SessionState = self.ref.ask(message, timeout=ASK_TIMEOUT)
+                if last:
+                    state: SessionState = self.ref.ask(_FINISH, timeout=ASK_TIMEOUT)
+                    self.ref = ReadOnly(state)
+                    taken = state.take_changes()
+                else:
+                    taken = self.ref.ask(_TAKE_CHANGES, timeout=ASK_TIMEOUT)
             except ActorDeadError:
                 raise closed_error() from None
-            if message is _FINISH:
-                self.ref = CLOSED
-            changes = state.changes if changes is None else changes.then(state.changes)
+            changes = taken if changes is None else changes.then(taken)
             if self._nothing_left:  # what follows is a new session
                 changes = changes._replace(base=None)
         self._pending = changes
         return changes
 
-    def _cookie_for(self, result: CommitResult, secure: Callable[[], bool]) -> str | None:
-        """Return the Set-Cookie header value after a commit, or None if none is due."""
-        cookie = self._binding.cookie
-        if result.outcome == "empty":
-            return None if self._stored is None else cookie.expire(secure=secure())
-        if result.outcome != "stored":
+    def _begins_anew(self, changes: Changes) -> bool:
+        """Whether a request whose session has moved or ended logs in or out by itself."""
+        fetched = self._fetched
+        login = fetched is not None and fetched.moved and changes.id != fetched.new_id
+        return changes.invalidated or login
+
+    def _destroy_others(self, changes: Changes) -> None:
+        """Destroy, at a logout, the sessions of all other cookies of this request."""
+        if changes.invalidated and self._fetched is not None:
+            for cookie in self._fetched.received.verified:
+                if cookie is not self._fetched.cookie:
+                    call_store(self._binding.store.destroy, cookie.value)
+
+    def _cookies_for(self, origin: Callable[[], Origin]) -> list[str]:
+        """Return the Set-Cookie header values of the response."""
+        fetched, result, cookie = self._fetched, self._result, self._binding.cookie
+        if fetched is None or (result is None and fetched.stored is not None):
+            return []  # most requests only read
+        several = len(fetched.received.verified) > 1
+        if result is not None and result.outcome == "stored":
+            used = fetched.cookie
+            if (
+                used is not None
+                and result.cookie_value == used.value
+                and not self._expiry_changed
+                and not self._renewal_is_due()
+            ):
+                return []
+            longest = self._binding.store.absolute_lifetime
+            set_cookie = cookie.set(
+                result.cookie_value,
+                origin(),
+                lifetime=min(self._lifetime, longest or self._lifetime),
+                on_close=self._expire_on_close,
+            )
+            # Ours comes last: browsers that do not know Partitioned take the others for it.
+            return [*(cookie.expire_others(origin()) if several else ()), set_cookie]
+        if result is CommitResult.GONE or result is CommitResult.MOVED or self._gone:
             # The browser may just have been given a cookie by a login or a logout beside
             # this request.
-            return None
-        if (
-            self._stored is not None
-            and self._cookie is not None
-            and result.cookie_value == self._cookie.value
-            and not self._renewal_is_due()
-        ):
-            return None
-        return cookie.set(result.cookie_value, secure=secure())
+            return []
+        received = fetched.received
+        dead = received.verified and not (fetched.stored or fetched.ambiguous or fetched.moved)
+        if not dead and not (self._logged_out and (received.verified or received.refused)):
+            return []
+        return [
+            *(cookie.expire_others(origin()) if several else ()),
+            cookie.expire(origin()),
+        ]
 
     def _renewal_is_due(self) -> bool:
-        cookie = self._cookie
-        return cookie is not None and time.time() - cookie.issued_at >= self._binding.renew_after
+        if self._fetched is None or self._fetched.cookie is None:
+            return False
+        cookie, stored = self._fetched.cookie, self._fetched.stored
+        lifetime = (stored.lifetime if stored else 0) or self._binding.lifetime
+        return time.time() - cookie.issued_at >= lifetime / _RENEWALS_PER_LIFETIME
 
     def _renew(self, changes: Changes, wait: bool) -> CommitResult:
-        store, cookie = self._binding.store, self._cookie
+        store = self._binding.store
+        cookie = self._fetched.cookie if self._fetched else None
         if not store.server_side or not wait or cookie is None:
-            return _call_store(store.commit, changes, wait=wait)
+            return call_store(store.commit, changes, wait=wait)
         # A touch looks for the old id alone: the session may have another one by now.
-        touched = _call_store(store.touch, cookie.value)
+        touched = call_store(store.touch, cookie.value)
         return CommitResult.stored(cookie.value) if touched else CommitResult.GONE
 
     def _commit_late(self, changes: Changes) -> None:
         """Commit what changed after the headers, or warn that it is lost."""
         base, store = changes.base, self._binding.store
+        if changes.invalidated and store.server_side:
+            # Without what came after it: that is another session, and has no cookie.
+            self._destroy_others(changes)
+            if base is not None:
+                call_store(store.commit, Changes(base, changes.id, cleared=True, invalidated=True))
+            return
         if base is None:
             lost = "the browser has no cookie for it"
         elif not store.server_side:
             lost = "it lives in the cookie"
-        elif changes.invalidated:
-            # Without what came after it: that is another session, and has no cookie.
-            ended = Changes(base, changes.id, cleared=True, invalidated=True)
-            _call_store(store.commit, ended)
-            return
         elif self._gone:
             lost = "it has ended"
         elif changes.id_changed:
             lost = "its new id cannot reach the browser"
-        elif _call_store(store.commit, changes) is CommitResult.GONE:
+        elif call_store(store.commit, changes) is CommitResult.GONE:
             lost = "it has ended"
         else:
             return
-        logger.warning(
-            "A session was changed after its headers, and the change is lost: %s. "
-            "Change it before the first chunk of the body.",
-            lost,
+        warn(
+            f"A session was changed after its headers, and the change is lost: {lost}. "
+            "Change it before the first chunk of the body."
         )
-
-
-def _call_store(operation: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Call a store, and drop its frames from the traceback of an outage.
-
-    They hold ids and cookie values, and some loggers print locals with tracebacks.
-    """
-    try:
-        return operation(*args, **kwargs)
-    except StoreUnavailable as error:
-        del args, kwargs
-        raise error.with_traceback(None)  # noqa: B904  # it is the same error

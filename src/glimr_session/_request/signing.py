@@ -54,7 +54,7 @@ class CookieSigner:
         ConfigError: there is no key, or one that can be guessed.
 
     Example:
-        >>> signer = CookieSigner(["a secret key of 32 characters or so"], "salt")
+        >>> signer = CookieSigner(["oUv7 - 32 characters, made at random"], "salt")
         >>> signer.unsign(signer.sign("value")).value
         'value'
     """

@@ -5,55 +5,112 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 from typing import Any, Final, TypeAlias
 
-from .serialization import Record, StoredSession
+from .serialization import Record, StoredSession, encode_value
 from .values import Json, is_number, validate_value
 
-__all__ = ["DELETED", "EMPTY", "Changes", "Deleted", "Edit", "Incremented", "add"]
+__all__ = [
+    "ABSENT",
+    "EMPTY",
+    "Absent",
+    "Added",
+    "Changes",
+    "CompareAndSet",
+    "Edit",
+    "Incremented",
+    "add",
+    "add_flash",
+    "result_of",
+]
 
 
-class Incremented(Record, frozen=True):
+class Absent(Record, frozen=True):
+    """There is no value under a key, or not any more."""
+
+
+ABSENT: Final = Absent()
+EMPTY: Final[dict[str, Any]] = {}
+
+
+class _DependentEdit(Record, frozen=True):
+    """An edit whose outcome depends on what other requests have committed meanwhile."""
+
+
+class Incremented(_DependentEdit, frozen=True):
     """A number was incremented.
 
     Attributes:
         by: what was added, in all.
         start: the number it was added to.
-        total: the sum that this request saw.
+        result: the sum that this request saw.
+        absent: the number that a missing key counts as.
     """
 
     by: int | float
     start: int | float
-    total: int | float
+    result: int | float
+    absent: int | float = 0
 
-    def after(self, before: Edit, cleared: bool) -> Edit:
-        """Return the edit that this one makes of an earlier one of the same request.
-
-        Args:
-            before: the earlier edit of the key, or None.
-            cleared: whether the request has removed all data before.
-        """
+    def after(self, before: Edit) -> Edit:
+        """Return the edit that this one makes of an earlier one of the same request."""
         if type(before) is Incremented:
-            return Incremented(before.by + self.by, before.start, self.total)
-        if before is None and not cleared:
-            return self
-        return self.total  # this request has set the number it adds to
+            return Incremented(before.by + self.by, before.start, self.result, before.absent)
+        if type(before) is CompareAndSet:
+            if before.expected is ABSENT and before.result is not ABSENT:  # setdefault()
+                return Incremented(self.by, self.start, self.result, absent=self.start)
+            return CompareAndSet(before.expected, self.result)
+        return self.result  # this request has set the number it adds to
 
-    def replay(self, current: Json) -> int | float:
-        """Return the sum with another number, or the total where there is no number."""
-        if current == self.start:
-            return self.total  # exactly: a float sum depends on the order of its additions
-        total = add(current, self.by)
-        return self.total if total is None else total
+    def replay(self, current: Json | Absent) -> Json:
+        """Return the sum with another number, or the result where there is no number."""
+        number = self.absent if current is ABSENT else current
+        if is_number(number) and number == self.start:
+            return self.result  # exactly: a float sum depends on the order of its additions
+        total = add(number, self.by)
+        return self.result if total is None else total
 
 
-class Deleted(Record, frozen=True):
-    """A key was removed."""
+class CompareAndSet(_DependentEdit, frozen=True):
+    """A key was set or removed because of what this request saw there.
+
+    ``setdefault`` and ``pull`` are such edits. A value that another request has put there
+    since stays: this request has not seen it.
+
+    Attributes:
+        expected: the value that this request found, or ABSENT.
+        result: the value that it left, or ABSENT.
+    """
+
+    expected: Json | Absent
+    result: Json | Absent
+
+    def after(self, before: Edit) -> Edit:
+        """Return the edit that this one makes of an earlier one of the same request."""
+        if type(before) is Incremented:
+            return CompareAndSet(before.start, self.result)
+        if type(before) is CompareAndSet:
+            return CompareAndSet(before.expected, self.result)
+        return self.result
+
+    def replay(self, current: Json | Absent) -> Json | Absent:
+        """Return the result where the expected value or none is there, else what is there."""
+        return self.result if current is ABSENT or _same(current, self.expected) else current
 
 
-Edit: TypeAlias = Json | Incremented | Deleted
-"""The last change of a key: the value it was given, an increment, or its removal."""
+Edit: TypeAlias = Json | Absent | Incremented | CompareAndSet
+"""The last change of a key: the value it was given, ABSENT, or an edit that depends on what
+was there."""
 
-DELETED: Final = Deleted()
-EMPTY: Final[dict[str, Any]] = {}
+
+class Added(Record, frozen=True):
+    """Flash values that were added to those under the same key."""
+
+    values: tuple[Json, ...]
+
+    def replay(self, current: Json | Absent) -> list[Json]:
+        """Return the list of what is there and of these values."""
+        if isinstance(current, Absent):
+            return [*self.values]
+        return [*(current if isinstance(current, list) else [current]), *self.values]
 
 
 class Changes(Record, frozen=True):
@@ -68,15 +125,20 @@ class Changes(Record, frozen=True):
         consumed: the flash that the request was shown.
         invalidated: whether the stored session has to be destroyed; what is left then
             belongs to a new session.
+        lifetime: the idle timeout in seconds that the request gave this session, 0 for the
+            store's own; None if it did not say.
+        expire_on_close: whether the cookie ends with the browser; None if it did not say.
     """
 
     base: StoredSession | None
     id: str
     cleared: bool = False
-    edits: Mapping[str, Edit] = EMPTY
-    flash: Mapping[str, Json] = EMPTY
-    consumed: Mapping[str, Json] = EMPTY
+    edits: dict[str, Any] = {}  # noqa: RUF012  # msgspec makes a new one each time
+    flash: dict[str, Any] = {}  # noqa: RUF012
+    consumed: Mapping[str, Json] = {}
     invalidated: bool = False
+    lifetime: float | None = None
+    expire_on_close: bool | None = None
 
     @property
     def id_changed(self) -> bool:
@@ -90,20 +152,16 @@ class Changes(Record, frozen=True):
             or self.consumed
             or self.cleared
             or self.invalidated
+            or self.lifetime is not None
+            or self.expire_on_close is not None
             or (self.base is not None and self.id != self.base.id)
         )
 
-    def with_edits(self, edits: Mapping[str, Edit]) -> Changes:
-        """Return these changes and some more edits."""
-        return Changes(
-            self.base,
-            self.id,
-            self.cleared,
-            {**self.edits, **edits},
-            self.flash,
-            self.consumed,
-            self.invalidated,
-        )
+    def compose(self, key: str, edit: Edit) -> Edit:
+        """Return the edit that these changes and a later edit of a key are together."""
+        if isinstance(edit, Incremented | CompareAndSet) and (self.cleared or key in self.edits):
+            return edit.after(self.edits.get(key, ABSENT))
+        return edit
 
     def then(self, later: Changes) -> Changes:
         """Return these changes and later ones of the same request as one.
@@ -114,15 +172,22 @@ class Changes(Record, frozen=True):
             return later._replace(base=self.base)
         edits: dict[str, Edit] = {} if later.cleared else {**self.edits}
         for key, edit in later.edits.items():
-            edits[key] = (
-                edit.after(edits.get(key), self.cleared) if type(edit) is Incremented else edit
+            edits[key] = edit if later.cleared else self.compose(key, edit)
+        flash = {**self.flash}
+        for key, value in later.flash.items():
+            flash[key] = (
+                add_flash(flash[key], value) if type(value) is Added and key in flash else value
             )
         return self._replace(
             id=later.id,
             cleared=self.cleared or later.cleared,
             edits=edits,
-            flash={**self.flash, **later.flash},
+            flash=flash,
             consumed={**self.consumed, **later.consumed},
+            lifetime=self.lifetime if later.lifetime is None else later.lifetime,
+            expire_on_close=(
+                self.expire_on_close if later.expire_on_close is None else later.expire_on_close
+            ),
         )
 
     def replay(
@@ -142,26 +207,65 @@ class Changes(Record, frozen=True):
             >>> Changes(None, "id", edits={"n": Incremented(1, 0, 1)}).replay({"n": 5}, {})
             ({'n': 6}, {})
         """
+        return self.replay_data(data), self.replay_flash(flash, flash_set_since)
+
+    def replay_data(self, data: Mapping[str, Json]) -> dict[str, Json]:
+        """Repeat the edits; see ``replay``."""
         result = {} if self.cleared else dict(data)
         for key, edit in self.edits.items():
-            if isinstance(edit, Incremented):
-                result[key] = edit.replay(result.get(key, 0))
-            elif isinstance(edit, Deleted):
+            if isinstance(edit, _DependentEdit):
+                edit = edit.replay(result.get(key, ABSENT))  # type: ignore[attr-defined]
+            if edit is ABSENT:
                 result.pop(key, None)
             else:
                 result[key] = edit
-        if self.invalidated:
-            return result, dict(self.flash)
+        return result
+
+    def replay_flash(
+        self, flash: Mapping[str, Json], set_since: Container[str] = ()
+    ) -> dict[str, Json]:
+        """Remove the flash that was shown, and leave the new one; see ``replay``."""
         consumed = self.consumed
-        left = {
+        left: dict[str, Any] = {
             key: value
-            for key, value in flash.items()
-            if key not in consumed or key in flash_set_since or consumed[key] != value
+            for key, value in (() if self.invalidated else flash.items())
+            if key not in consumed or key in set_since or not _same(consumed[key], value)
         }
-        return result, {**left, **self.flash}
+        for key, value in self.flash.items():
+            left[key] = value.replay(left.get(key, ABSENT)) if type(value) is Added else value
+        return left
+
+    def lifetime_on(self, stored: StoredSession | None) -> float:
+        """Return the session's own idle timeout after these changes, 0 for the store's."""
+        if self.lifetime is not None:
+            return self.lifetime
+        return 0.0 if stored is None or self.invalidated else stored.lifetime
+
+    def expire_on_close_on(self, stored: StoredSession | None) -> bool | None:
+        """Return whether the cookie ends with the browser; None for the configuration's."""
+        if self.expire_on_close is not None:
+            return self.expire_on_close
+        return None if stored is None or self.invalidated else stored.expire_on_close
 
 
-def add(current: Json, by: int | float) -> int | float | None:
+def result_of(edit: Edit) -> Json | Absent:
+    """Return the value that the request sees after an edit, or ABSENT."""
+    return edit.result if isinstance(edit, _DependentEdit) else edit
+
+
+def add_flash(before: Json | Added, added: Added) -> Json | Added:
+    """Return two flash edits of one key and one request as one."""
+    if isinstance(before, Added):
+        return Added(before.values + added.values)
+    return added.replay(before)
+
+
+def _same(one: Json | Absent, other: Json | Absent) -> bool:
+    """Whether two values are the same JSON: True is not 1, and 1.0 is not 1."""
+    return one is other or (one == other and encode_value(one) == encode_value(other))
+
+
+def add(current: Json | Absent, by: int | float) -> int | float | None:
     """Return the sum, or None where a session could not hold it or there is no number."""
     if not is_number(current):
         return None

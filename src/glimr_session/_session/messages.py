@@ -1,23 +1,24 @@
 """The messages a session understands: one for each verb, with its transition.
 
-A transition is a pure function. ``apply`` takes a state and returns the next one and the
-reply. Values in a message have been validated and belong to the session already. A reply
-must be copied before it is handed out.
+``apply`` changes the state, and returns the reply. Values in a message have been validated
+and belong to the session already. A reply must be copied before it is handed out.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any, ClassVar
 
-from .changes import DELETED, EMPTY, Changes, Incremented, add
+from .changes import ABSENT, Added, Changes, CompareAndSet, Incremented, add
 from .serialization import Record
 from .state import SessionState
 from .values import Json
 
 __all__ = [
     "Clear",
+    "ExpireAfter",
+    "ExpireOnClose",
     "Finish",
     "Flash",
     "Forget",
@@ -39,20 +40,28 @@ __all__ = [
     "Regenerate",
     "SetDefault",
     "TakeChanges",
-    "Transition",
     "Update",
 ]
 
-Transition: TypeAlias = tuple[SessionState, Any]
-"""The state after a message, and the reply."""
-
 
 class Message(Record, frozen=True):
-    """A request to a session."""
+    """A request to a session.
+
+    Attributes:
+        writes: whether it changes what is committed.
+    """
+
+    writes: ClassVar[bool] = False
 
     @abstractmethod
-    def apply(self, state: SessionState) -> Transition:
-        """Return the state after this message, and the reply."""
+    def apply(self, state: SessionState) -> Any:
+        """Change the state, and return the reply."""
+
+
+class Write(Message, frozen=True):
+    """A message that changes what is committed; it comes too late after the commit."""
+
+    writes: ClassVar[bool] = True
 
 
 class Get(Message, frozen=True):
@@ -61,8 +70,8 @@ class Get(Message, frozen=True):
     key: str
     default: Any
 
-    def apply(self, state: SessionState) -> Transition:
-        return state, state.data.get(self.key, self.default)
+    def apply(self, state: SessionState) -> Any:
+        return state.get(self.key, self.default)
 
 
 class Has(Message, frozen=True):
@@ -70,22 +79,22 @@ class Has(Message, frozen=True):
 
     key: str
 
-    def apply(self, state: SessionState) -> Transition:
-        return state, self.key in state.data
+    def apply(self, state: SessionState) -> Any:
+        return state.get(self.key, ABSENT) is not ABSENT
 
 
 class GetAll(Message, frozen=True):
     """Reply with all data."""
 
-    def apply(self, state: SessionState) -> Transition:
-        return state, state.data
+    def apply(self, state: SessionState) -> Any:
+        return state.data
 
 
 class GetId(Message, frozen=True):
     """Reply with the id."""
 
-    def apply(self, state: SessionState) -> Transition:
-        return state, state.id
+    def apply(self, state: SessionState) -> Any:
+        return state.id
 
 
 class GetFlash(Message, frozen=True):
@@ -94,8 +103,8 @@ class GetFlash(Message, frozen=True):
     key: str
     default: Any
 
-    def apply(self, state: SessionState) -> Transition:
-        return state, state.loaded_flash.get(self.key, self.default)
+    def apply(self, state: SessionState) -> Any:
+        return state.read_flash(self.key, self.default)
 
 
 class HasFlash(Message, frozen=True):
@@ -103,166 +112,183 @@ class HasFlash(Message, frozen=True):
 
     key: str
 
-    def apply(self, state: SessionState) -> Transition:
-        return state, self.key in state.loaded_flash
+    def apply(self, state: SessionState) -> Any:
+        return self.key in state.loaded_flash
 
 
 class GetState(Message, frozen=True):
     """Reply with the whole state, the changes included."""
 
-    def apply(self, state: SessionState) -> Transition:
-        return state, state
+    def apply(self, state: SessionState) -> Any:
+        return state.snapshot()
 
 
-class Put(Message, frozen=True):
+class Put(Write, frozen=True):
     """Set a key."""
 
     key: str
     value: Json
 
-    def apply(self, state: SessionState) -> Transition:
-        edit: dict[str, Any] = {self.key: self.value}
-        return state.with_data({**state.data, **edit}, edit), None
+    def apply(self, state: SessionState) -> Any:
+        state.edit(self.key, self.value)
 
 
-class Update(Message, frozen=True):
+class Update(Write, frozen=True):
     """Set several keys at once."""
 
     values: Mapping[str, Json]
 
-    def apply(self, state: SessionState) -> Transition:
-        return state.with_data({**state.data, **self.values}, self.values), None
+    def apply(self, state: SessionState) -> Any:
+        state.changes.edits.update(self.values)
 
 
-class SetDefault(Message, frozen=True):
+class SetDefault(Write, frozen=True):
     """Reply with the value of a key, which is set first if there is none."""
 
     key: str
     value: Json
 
-    def apply(self, state: SessionState) -> Transition:
-        if self.key in state.data:
-            return state, state.data[self.key]
-        return Put(self.key, self.value).apply(state)[0], self.value
+    def apply(self, state: SessionState) -> Any:
+        value = state.get(self.key, ABSENT)
+        if value is not ABSENT:
+            return value
+        state.edit(self.key, CompareAndSet(ABSENT, self.value))
+        return self.value
 
 
-class Forget(Message, frozen=True):
+class Forget(Write, frozen=True):
     """Remove a key, whether it is there or not."""
 
     key: str
 
-    def apply(self, state: SessionState) -> Transition:
-        data = {key: value for key, value in state.data.items() if key != self.key}
-        return state.with_data(data, {self.key: DELETED}), None
+    def apply(self, state: SessionState) -> Any:
+        state.edit(self.key, ABSENT)
 
 
-class Pull(Message, frozen=True):
-    """Reply with the value of a key, or the default, and remove it."""
+class Pull(Write, frozen=True):
+    """Reply with the value of a key, or the default, and remove the value it had."""
 
     key: str
     default: Any
 
-    def apply(self, state: SessionState) -> Transition:
-        if self.key not in state.data:
-            return state, self.default
-        return Forget(self.key).apply(state)[0], state.data[self.key]
+    def apply(self, state: SessionState) -> Any:
+        value = state.get(self.key, ABSENT)
+        if value is ABSENT:
+            return self.default
+        state.edit(self.key, CompareAndSet(value, ABSENT))
+        return value
 
 
-class Increment(Message, frozen=True):
+class Increment(Write, frozen=True):
     """Add to a number, 0 if there is none, and reply with the sum."""
 
     key: str
     by: int | float
 
-    def apply(self, state: SessionState) -> Transition:
+    def apply(self, state: SessionState) -> Any:
         """Raise TypeError if the session holds something else there."""
-        key, by, changes = self.key, self.by, state.changes
-        current: Any = state.data.get(key, 0)
-        total = add(current, by)
+        current = state.get(self.key, 0)
+        total = add(current, self.by)
         if total is None:
             raise TypeError(
-                f"increment({key!r}): the session holds a {type(current).__name__} there, "
+                f"increment({self.key!r}): the session holds a {type(current).__name__} there, "
                 "or a number too large to add to; put() a number first"
             )
-        increment = Incremented(by, current, total)
-        edit = increment.after(changes.edits.get(key), changes.cleared)
-        return state.with_data({**state.data, key: total}, {key: edit}), total
+        state.edit(self.key, Incremented(self.by, current, total))
+        return total
 
 
-class Clear(Message, frozen=True):
+class Clear(Write, frozen=True):
     """Remove all data. The id and the flash stay."""
 
-    def apply(self, state: SessionState) -> Transition:
-        changes = state.changes._replace(cleared=True, edits=EMPTY)
-        return state._replace(data=EMPTY, changes=changes), None
+    def apply(self, state: SessionState) -> Any:
+        state.changes = state.changes._replace(cleared=True, edits={})
 
 
-class Flash(Message, frozen=True):
-    """Leave a value for the next request."""
+class Flash(Write, frozen=True):
+    """Leave a value for the next request, or add it to those under the same key."""
 
     key: str
     value: Json
+    add: bool = False
 
-    def apply(self, state: SessionState) -> Transition:
-        return state.with_flash({self.key: self.value}), None
+    def apply(self, state: SessionState) -> Any:
+        state.leave_flash(self.key, Added((self.value,)) if self.add else self.value)
 
 
-class Now(Message, frozen=True):
+class Now(Write, frozen=True):
     """Show a value as if the request before had left it."""
 
     key: str
     value: Json
 
-    def apply(self, state: SessionState) -> Transition:
-        return state._replace(loaded_flash={**state.loaded_flash, self.key: self.value}), None
+    def apply(self, state: SessionState) -> Any:
+        state.unread.pop(self.key, None)
+        state.loaded_flash = {**state.loaded_flash, self.key: self.value}
 
 
-class Keep(Message, frozen=True):
+class Keep(Write, frozen=True):
     """Leave what this request was shown for the next one too."""
 
     keys: tuple[str, ...]
 
-    def apply(self, state: SessionState) -> Transition:
-        shown = state.loaded_flash
-        return state.with_flash({key: shown[key] for key in self.keys if key in shown}), None
+    def apply(self, state: SessionState) -> Any:
+        state.keep_flash(self.keys)
 
 
-class Reflash(Message, frozen=True):
+class Reflash(Write, frozen=True):
     """Leave everything this request was shown for the next one too."""
 
-    def apply(self, state: SessionState) -> Transition:
-        return state.with_flash(state.loaded_flash), None
+    def apply(self, state: SessionState) -> Any:
+        state.keep_flash(state.loaded_flash)
 
 
-class Regenerate(Message, frozen=True):
+class ExpireAfter(Write, frozen=True):
+    """Give the session an idle timeout of its own, in seconds; 0 is the store's."""
+
+    lifetime: float
+
+    def apply(self, state: SessionState) -> Any:
+        state.changes = state.changes._replace(lifetime=self.lifetime)
+
+
+class ExpireOnClose(Write, frozen=True):
+    """Say whether the cookie ends with the browser."""
+
+    flag: bool
+
+    def apply(self, state: SessionState) -> Any:
+        state.changes = state.changes._replace(expire_on_close=self.flag)
+
+
+class Regenerate(Write, frozen=True):
     """Go on under another id."""
 
     new_id: str
 
-    def apply(self, state: SessionState) -> Transition:
-        changes = state.changes._replace(id=self.new_id)
-        return state._replace(id=self.new_id, changes=changes), None
+    def apply(self, state: SessionState) -> Any:
+        state.changes = state.changes._replace(id=self.new_id)
 
 
-class Invalidate(Message, frozen=True):
+class Invalidate(Write, frozen=True):
     """End this session; what follows belongs to a new one with this id."""
 
     new_id: str
 
-    def apply(self, state: SessionState) -> Transition:
-        changes = Changes(state.changes.base, self.new_id, cleared=True, invalidated=True)
-        return SessionState(self.new_id, EMPTY, EMPTY, EMPTY, changes), None
-
-
-class Finish(Message, frozen=True):
-    """Reply with the state to be committed, and stop: nothing can come after it."""
-
-    def apply(self, state: SessionState) -> Transition:
-        return state, state
+    def apply(self, state: SessionState) -> Any:
+        state.loaded_flash, state.unread = {}, {}
+        state.changes = Changes(state.changes.base, self.new_id, cleared=True, invalidated=True)
 
 
 class TakeChanges(Message, frozen=True):
-    """Reply with the state to be committed, and go on as if it had been."""
+    """Reply with the changes to be committed, and go on as if they had been."""
 
-    def apply(self, state: SessionState) -> Transition:
-        return (state.committed() if state.changes else state), state
+    def apply(self, state: SessionState) -> Any:
+        return state.take_changes()
+
+
+class Finish(Message, frozen=True):
+    """Reply with the state, and stop: whoever asked is the only one to have it now."""
+
+    def apply(self, state: SessionState) -> Any:
+        return state

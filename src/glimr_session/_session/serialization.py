@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Generic, Self, TypeVar
+from typing import Annotated, Any, Final, Generic, Self, TypeVar
 
 import msgspec
 
@@ -14,10 +14,12 @@ __all__ = [
     "Payload",
     "PayloadDecoder",
     "Record",
+    "SessionPayload",
     "StoredSession",
     "decode_payload",
     "encode",
     "encode_payload",
+    "encode_value",
 ]
 
 _MAX_NESTING: Final = 100
@@ -67,6 +69,8 @@ class StoredSession(Record, frozen=True, kw_only=True):
         created_at: when the id was made, in seconds since the epoch; 0 if the store does
             not say.
         last_used_at: when the session was last used, likewise.
+        lifetime: the session's own idle timeout in seconds, 0 for the store's.
+        expire_on_close: whether its cookie ends with the browser; None for the configuration's.
         marks: whatever the store needs to find this version of the session again. Nothing
             but the store looks into it.
     """
@@ -76,11 +80,13 @@ class StoredSession(Record, frozen=True, kw_only=True):
     flash: dict[str, Any] = {}
     created_at: float = 0.0
     last_used_at: float = 0.0
+    lifetime: float = 0.0
+    expire_on_close: bool | None = None
     marks: Any = None
 
 
 class Payload(msgspec.Struct, omit_defaults=True):
-    """Data and flash as they are serialized; stores add fields of their own by inheritance.
+    """Data and flash as they are serialized.
 
     The field names on the wire begin with an underscore, as in the reference.
     """
@@ -98,10 +104,20 @@ class Payload(msgspec.Struct, omit_defaults=True):
         return []
 
 
+class SessionPayload(Payload, omit_defaults=True):
+    """What stores serialize of a session; they add fields of their own by inheritance."""
+
+    lifetime: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    expire_on_close: bool | None = None
+
+
 P = TypeVar("P", bound=Payload)
 
 encode: Final = msgspec.json.Encoder().encode
 """Serialize a Payload whose values have been validated."""
+
+encode_value: Final = encode
+"""Serialize a single value that has been validated."""
 
 # What msgspec raises for bytes that are no such JSON: malformed or of another shape,
 # not UTF-8, nested too deeply, a number too long.

@@ -43,8 +43,7 @@ class CommitResult(Record, frozen=True):
             - ``moved``: it was made in the session, which another request has given another
               id meanwhile. That id is not for the browser of this request: it may belong to
               a stranger who knew the id from before a login.
-            - ``gone``: the session has ended; nothing was written. Also for a request that
-              would move a session that another request has moved.
+            - ``gone``: the session has ended; nothing was written.
             - ``busy``: another writer holds the lock, and ``wait`` was False; nothing was
               written, and the same commit can be tried again.
         cookie_value: what goes over the wire, to be signed; "" unless ``stored``.
@@ -110,6 +109,10 @@ class SessionStore(ABC):
     absolute_lifetime: float = 0.0
     """Absolute timeout in seconds, counted from the making of the id; 0: none."""
 
+    overlap: ClassVar[float] = 60.0
+    """How long, in seconds, a session that was moved by a login is remembered under its old
+    id: requests that left the browser before the login arrive within this time."""
+
     @abstractmethod
     def open(self, cookie_value: str) -> StoredSession | None:
         """Return the session behind a verified cookie value or a bare id.
@@ -127,6 +130,9 @@ class SessionStore(ABC):
         Creates a session (``changes.base`` is None), changes it, moves it to another id
         (``changes.id_changed``), or destroys it and perhaps creates another one
         (``changes.invalidated``). What was destroyed is not brought back.
+
+        Of two requests that would move a session, as two logins at once do, the second begins
+        a new one of what it has written itself, and of nothing that it has read.
 
         Args:
             changes: what the request did; ``changes.base`` came from ``open``.
@@ -154,6 +160,18 @@ class SessionStore(ABC):
         """
         stored = self.open(cookie_value)
         return stored is not None and self.commit(Changes(stored, stored.id)).outcome == "stored"
+
+    def has_moved(self, cookie_value: str) -> bool:
+        """Whether a login has moved this session to another id less than ``overlap`` ago.
+
+        Asked where ``open`` found nothing. True as well if the session was invalidated and
+        another one begun in its place. A request that comes with such an old cookie must not
+        replace the new one, so it is sent none.
+
+        Raises:
+            StoreUnavailable: the storage cannot be read.
+        """
+        return False
 
     def close(self) -> None:  # noqa: B027  # most have nothing to give back
         """Release what is open and not in use; the next operation opens it again."""
@@ -218,7 +236,8 @@ class SessionStore(ABC):
         raise when its storage cannot be reached: StoreUnavailable, or an OSError, which becomes
         one. Commits and renewals are a load and a save, so of two requests at once the later may
         undo the earlier, a logout included; an empty session counts as none. Where that is not
-        good enough, subclass SessionStore.
+        good enough, subclass SessionStore. They do not keep what ``expire_after`` and
+        ``expire_on_close`` of a session say.
 
         Example:
             >>> kept = {}

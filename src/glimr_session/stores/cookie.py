@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from .._session.changes import Changes
-from .._session.serialization import Payload, PayloadDecoder, StoredSession, encode
+from .._session.serialization import PayloadDecoder, SessionPayload, StoredSession, encode
 from .._session.values import validate_items
 from .._validation import Duration, to_seconds
 from ..errors import SessionTooLarge
@@ -27,7 +27,7 @@ __all__ = ["CookieStore", "cookie_store"]
 _MAX_SIZE: Final = 4096
 
 
-class _Content(Payload, omit_defaults=True, kw_only=True):
+class _Content(SessionPayload, omit_defaults=True, kw_only=True):
     """What is in the cookie. Times are seconds since the epoch.
 
     The names on the wire stay as they are: browsers have cookies with them.
@@ -84,6 +84,8 @@ class CookieStore(SessionStore):
             flash=content.flash,
             created_at=content.created_at,
             last_used_at=content.last_used_at,
+            lifetime=content.lifetime or 0.0,
+            expire_on_close=content.expire_on_close,
         )
 
     def commit(self, changes: Changes, *, wait: bool = True) -> CommitResult:
@@ -102,7 +104,16 @@ class CookieStore(SessionStore):
         if begins and not data and not flash:
             return CommitResult.EMPTY
         created_at = now if base is None or begins or changes.id_changed else base.created_at
-        return CommitResult.stored(_cookie_value(changes.id, data, flash, created_at or now, now))
+        content = _Content(
+            data=data,
+            flash=flash,
+            id=changes.id,
+            created_at=created_at or now,
+            last_used_at=now,
+            lifetime=changes.lifetime_on(base) or None,
+            expire_on_close=changes.expire_on_close_on(base),
+        )
+        return CommitResult.stored(_cookie_value(content))
 
     def gc(self) -> int:
         return 0
@@ -116,7 +127,15 @@ class CookieStore(SessionStore):
 
     def cookie_value(self, session_id: str, data: Data, flash: Data) -> str:
         now = time.time()
-        return _cookie_value(session_id, validate_items(data), validate_items(flash), now, now)
+        return _cookie_value(
+            _Content(
+                data=validate_items(data),
+                flash=validate_items(flash),
+                id=session_id,
+                created_at=now,
+                last_used_at=now,
+            )
+        )
 
     async def aopen(self, cookie_value: str) -> StoredSession | None:
         return self.open(cookie_value)
@@ -129,17 +148,12 @@ class CookieStore(SessionStore):
 
     def _has_expired(self, content: _Content) -> bool:
         now = time.time()
-        return now >= content.last_used_at + self.lifetime or (
+        return now >= content.last_used_at + (content.lifetime or self.lifetime) or (
             self.absolute_lifetime > 0 and now >= content.created_at + self.absolute_lifetime
         )
 
 
-def _cookie_value(
-    session_id: str, data: Data, flash: Data, created_at: float, last_used_at: float
-) -> str:
-    content = _Content(
-        data=data, flash=flash, id=session_id, created_at=created_at, last_used_at=last_used_at
-    )
+def _cookie_value(content: _Content) -> str:
     value = base64.urlsafe_b64encode(encode(content)).rstrip(b"=")
     if len(value) > _MAX_SIZE:
         raise SessionTooLarge(

@@ -16,18 +16,29 @@
 
 :class:`Visitor` takes the requests of one browser step by step, in the order of the
 lines of the test. :class:`Steps` does that with requests to a whole application.
-:class:`StoreContract` is what every store must do, as tests for pytest.
+:func:`seed_session` begins a session for an ordinary test client, and :func:`read_session`
+shows what is in one. :class:`StoreContract` is what every store must do, as tests for pytest.
 """
 
 from typing import TYPE_CHECKING, Any
 
 from .clients import Visit, Visitor
 from .interleavings import Steps
+from .seeding import SeededCookie, SessionContent, read_session, seed_session
 
 if TYPE_CHECKING:
     from .contract import StoreContract
 
-__all__ = ["Steps", "StoreContract", "Visit", "Visitor"]
+__all__ = [
+    "SeededCookie",
+    "SessionContent",
+    "Steps",
+    "StoreContract",
+    "Visit",
+    "Visitor",
+    "read_session",
+    "seed_session",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -6,12 +6,15 @@ from types import TracebackType
 from typing import Final, Self
 
 from .._request.manager import SessionManager
+from .._request.origin import Origin
 from .._request.request_session import RequestSession
 from ..config import SessionConfig
 from ..session import Session
 from ..stores.base import SessionStore
 
 __all__ = ["Visit", "Visitor"]
+
+_ORIGIN: Final = Origin(https=True, host="testserver")
 
 _KEY: Final = "signs the cookies of tests, and of nothing else"
 
@@ -87,8 +90,9 @@ class Visit:
 
     def send_headers(self, *, received: bool = True) -> str | None:
         """Commit and send the headers; the body can still be made. As ``respond``."""
-        headers = dict(self._request.response_headers(200, [], secure=lambda: True))
-        set_cookie = headers.get("Set-Cookie")
+        headers = self._request.response_headers(200, [], origin=lambda: _ORIGIN)
+        # The last one is ours; others end cookies that other settings have left.
+        set_cookie = next((value for name, value in headers[::-1] if name == "Set-Cookie"), None)
         if set_cookie is not None and received:
             cookie, _, attributes = set_cookie.partition("; ")
             self._visitor.cookie = "" if "Max-Age=0" in attributes else cookie

@@ -19,14 +19,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from .._ids import generate_id
+from .._session.changes import Changes
 from .._session.messages import (
+    ExpireAfter,
+    ExpireOnClose,
     Flash,
     Forget,
     Increment,
     Invalidate,
-    Message,
+    Keep,
+    Pull,
     Put,
     Regenerate,
+    SetDefault,
     Update,
 )
 from .._session.serialization import StoredSession
@@ -46,7 +51,8 @@ __all__ = [
     "content",
 ]
 
-Transition: TypeAlias = Callable[[SessionState], SessionState]
+Transition: TypeAlias = Callable[[SessionState], object]
+"""Changes the state of a session, as a message does."""
 
 LIFETIME: Final = 600.0
 """The idle timeout of the store under test, in seconds."""
@@ -101,37 +107,46 @@ class Clock:
         self.now += seconds
 
 
-def applied(message: Message) -> Transition:
-    """Return the transition of a message, without its reply."""
-    return lambda current: message.apply(current)[0]
-
-
 def put(key: str, value: Json) -> Transition:
-    return applied(Put(key, value))
+    return Put(key, value).apply
 
 
 def flash(key: str, value: Json) -> Transition:
-    return applied(Flash(key, value))
+    return Flash(key, value).apply
 
 
 def increment(key: str) -> Transition:
-    return applied(Increment(key, 1))
+    return Increment(key, 1).apply
 
 
 def forget(key: str) -> Transition:
-    return applied(Forget(key))
+    return Forget(key).apply
 
 
-def regenerate(current: SessionState) -> SessionState:
-    return Regenerate(generate_id()).apply(current)[0]
+def add_flash(key: str, value: Json) -> Transition:
+    return Flash(key, value, add=True).apply
+
+
+def expire_after(seconds: float) -> Transition:
+    return ExpireAfter(seconds).apply
+
+
+def regenerate(current: SessionState) -> None:
+    Regenerate(generate_id()).apply(current)
 
 
 def to(new_id: str) -> Transition:
-    return applied(Regenerate(new_id))
+    return Regenerate(new_id).apply
 
 
-def invalidate(current: SessionState) -> SessionState:
-    return Invalidate(generate_id()).apply(current)[0]
+def invalidate(current: SessionState) -> None:
+    Invalidate(generate_id()).apply(current)
+
+
+def changed(state: SessionState, transition: Transition) -> Changes:
+    """Return the changes that a transition makes to a state."""
+    transition(state)
+    return state.changes
 
 
 def begin(store: SessionStore, *transitions: Transition) -> str:
@@ -154,7 +169,7 @@ class Request:
     def answer(self, *transitions: Transition, wait: bool = True) -> CommitResult:
         """Commit and return the result."""
         for transition in transitions:
-            self.state = transition(self.state)
+            transition(self.state)
         return self.store.commit(self.state.changes, wait=wait)
 
     def commit(self, *transitions: Transition) -> str:
@@ -174,6 +189,12 @@ def content(
     """Return data and flash behind a cookie value, or None."""
     found = store.open(cookie_value)
     return None if found is None else (found.data, found.flash)
+
+
+def keeps_own_lifetime(store: SessionStore, cookie_value: str) -> bool:
+    """Whether the store keeps what ``expire_after`` said; five functions cannot."""
+    found = store.open(cookie_value)
+    return found is not None and found.lifetime > 0
 
 
 class StoreContract:
@@ -319,6 +340,64 @@ class StoreContract:
         clock.advance(1)
         assert store.open(cookie_value) is None
 
+    @pytest.mark.parametrize("own", [LIFETIME / 10, LIFETIME * 1.5])
+    def test_a_session_can_have_a_lifetime_of_its_own(
+        self, store: SessionStore, clock: Clock, own: float
+    ) -> None:
+        """Shorter or longer than the store's, it ends at its second, and a commit pushes it on."""
+        cookie_value = begin(store, put("a", 1), expire_after(own))
+        if not self.expires:
+            assert not keeps_own_lifetime(store, cookie_value)
+            return
+        for _ in range(2):
+            clock.advance(own - 1)
+            store.gc()
+            found = store.open(cookie_value)
+            assert found is not None
+            assert found.lifetime == own
+            cookie_value = Request(store, cookie_value).commit(increment("n"))
+        if store.server_side:
+            clock.advance(own - 1)
+            assert store.touch(cookie_value) is True
+        clock.advance(own - 1)
+        assert store.open(cookie_value) is not None
+        clock.advance(1)
+        assert store.open(cookie_value) is None
+
+    def test_its_own_lifetime_never_passes_the_absolute_one(
+        self, store: SessionStore, clock: Clock
+    ) -> None:
+        """However long a session may be idle."""
+        if not self.expires:
+            return
+        cookie_value = begin(store, put("a", 1), expire_after(10 * ABSOLUTE))
+        clock.advance(ABSOLUTE - 1)
+        cookie_value = Request(store, cookie_value).commit(put("a", 2))
+        assert store.open(cookie_value) is not None
+        clock.advance(1)
+        assert store.open(cookie_value) is None
+
+    def test_lifetime_and_end_of_a_session_are_merged_and_kept(self, store: SessionStore) -> None:
+        """They follow it to a new id, the later commit wins, and a new session has none."""
+        cookie_value = begin(store, put("a", 1), expire_after(5000.0))
+        if not keeps_own_lifetime(store, cookie_value):
+            return
+        one, other = Request(store, cookie_value), Request(store, cookie_value)
+        one.commit(expire_after(7000.0), ExpireOnClose(True).apply)
+        cookie_value = other.commit(regenerate, put("b", 2))
+        if store.atomic:
+            found = store.open(cookie_value)
+            assert found is not None
+            assert (found.lifetime, found.expire_on_close) == (7000.0, True)
+        back = Request(store, cookie_value).commit(expire_after(0.0), ExpireOnClose(False).apply)
+        found = store.open(back)
+        assert found is not None
+        assert (found.lifetime, found.expire_on_close) == (0.0, False)
+        another = Request(store, back).commit(invalidate, put("c", 3))
+        found = store.open(another)
+        assert found is not None
+        assert (found.lifetime, found.expire_on_close) == (0.0, None)
+
     def test_a_slow_request_does_not_outlive_the_session(
         self, store: SessionStore, clock: Clock
     ) -> None:
@@ -385,14 +464,14 @@ class StoreContract:
         def run(work: Coroutine[Any, Any, Any]) -> Any:
             return asyncio.run(work)
 
-        begun = put("a", 1)(SessionState.new(generate_id()))
-        cookie_value = run(store.acommit(begun.changes)).cookie_value
+        begun = changed(SessionState.new(generate_id()), put("a", 1))
+        cookie_value = run(store.acommit(begun)).cookie_value
         found = run(store.aopen(cookie_value))
         assert found is not None
         assert found.data == {"a": 1}
         assert run(store.atouch(cookie_value)) is store.server_side
-        ended = invalidate(SessionState.opened(found))
-        assert run(store.acommit(ended.changes)) is CommitResult.EMPTY
+        ended = changed(SessionState.opened(found), invalidate)
+        assert run(store.acommit(ended)) is CommitResult.EMPTY
         assert (run(store.aopen(cookie_value)) is None) == store.server_side
 
     def test_without_waiting_a_free_store_commits(self, store: SessionStore) -> None:
@@ -485,16 +564,96 @@ class StoreContract:
             assert answer is (CommitResult.GONE if store.server_side else CommitResult.EMPTY)
             assert content(store, moved) == ({"a": 1, "user": 7}, {})
 
-    def test_of_two_that_move_a_session_the_first_wins(self, store: SessionStore) -> None:
-        """To merge the second would log in whoever has got the first one's id."""
+    def test_two_logins_at_once_both_succeed(self, store: SessionStore) -> None:
+        """The second begins a session of what it wrote itself, and of nothing that it read."""
+        cookie_value = begin(store, put("n", 1), flash("x", 1))
+        first, second = Request(store, cookie_value), Request(store, cookie_value)
+        moved = first.commit(put("first", 1), regenerate)
+        answer = second.answer(put("second", 2), increment("n"), regenerate)
+        if store.atomic:
+            assert answer.outcome == "stored"
+            assert content(store, answer.cookie_value) == ({"second": 2, "n": 1}, {})
+        elif store.server_side:
+            assert answer is CommitResult.GONE
+        assert content(store, moved) == ({"n": 1, "first": 1}, {})
+
+    def test_a_second_login_that_wrote_nothing_begins_nothing(self, store: SessionStore) -> None:
+        """It is of no use to anybody without its data, and the first one goes on."""
         cookie_value = begin(store)
         first, second = Request(store, cookie_value), Request(store, cookie_value)
-        moved = first.commit(regenerate, put("first", 1))
-        answer = second.answer(regenerate, put("second", 2))
-        assert content(store, moved) == ({"a": 1, "first": 1}, {})
+        moved = first.commit(regenerate)
         if store.server_side:
-            assert answer is CommitResult.GONE
+            assert second.answer(regenerate) is CommitResult.GONE
             assert store.open(second.state.id) is None
+        assert content(store, moved) == ({"a": 1}, {})
+
+    def test_what_a_second_login_goes_on_to_write_is_its_own(self, store: SessionStore) -> None:
+        """A later commit of the same request goes to its own session, not to the first one's."""
+        if not store.atomic:
+            return
+        cookie_value = begin(store)
+        first, second = Request(store, cookie_value), Request(store, cookie_value)
+        moved = first.commit(regenerate)
+        second.commit(regenerate, put("second", 2))
+        second.state.take_changes()
+        answer = second.answer(put("late", 3))
+        assert content(store, answer.cookie_value) == ({"second": 2, "late": 3}, {})
+        assert content(store, moved) == ({"a": 1}, {})
+
+    @pytest.mark.parametrize("login", [[regenerate], [invalidate, put("user", 1)]])
+    def test_a_moved_session_is_remembered_for_a_while(
+        self, store: SessionStore, clock: Clock, login: list[Transition]
+    ) -> None:
+        """A request with the cookie from before a login can tell that it was one."""
+        cookie_value = begin(store)
+        moved = Request(store, cookie_value).commit(*login)
+        if not store.atomic:
+            assert store.has_moved(cookie_value) is False
+            return
+        for seconds in (0, store.overlap - 1):
+            clock.advance(seconds)
+            assert store.open(cookie_value) is None
+            assert store.has_moved(cookie_value) is True
+            assert store.has_moved(Request(store, moved).state.id) is False
+        again = Request(store, moved).commit(regenerate)
+        clock.advance(1)
+        assert store.has_moved(moved) is True
+        assert store.has_moved(again) is False
+        clock.advance(store.overlap - 1)
+        assert store.has_moved(cookie_value) is False
+        assert store.has_moved(moved) is False
+
+    def test_what_was_moved_several_times_is_remembered(self, store: SessionStore) -> None:
+        """Every earlier cookie of the session is one from before a login."""
+        if not store.atomic:
+            return
+        cookie_values = [begin(store)]
+        for login in ([regenerate], [regenerate], [invalidate, put("user", 1)]):
+            cookie_values.append(Request(store, cookie_values[-1]).commit(*login))
+        assert [store.has_moved(one) for one in cookie_values] == [True, True, True, False]
+
+    def test_what_has_ended_or_never_was_has_not_moved(self, store: SessionStore) -> None:
+        """A logout, a destroyed session and an unknown one are no logins."""
+        logged_out, destroyed = begin(store), begin(store)
+        Request(store, logged_out).commit(put("b", 2), invalidate)
+        store.destroy(destroyed)
+        for cookie_value in (logged_out, destroyed, generate_id(), "", "é", "x" * 5000):
+            assert store.has_moved(cookie_value) is False
+
+    @pytest.mark.parametrize("late", [regenerate, invalidate])
+    def test_a_login_beside_one_by_invalidate_succeeds(
+        self, store: SessionStore, late: Transition
+    ) -> None:
+        """It was no logout that has ended the session: the second begins one of its own."""
+        cookie_value = begin(store)
+        first, second = Request(store, cookie_value), Request(store, cookie_value)
+        third = Request(store, cookie_value)
+        moved = first.commit(invalidate, put("first", 1))
+        answer = second.answer(late, put("second", 2))
+        if store.atomic:
+            assert content(store, answer.cookie_value) == ({"second": 2}, {})
+            assert third.answer(put("third", 3)) is CommitResult.GONE
+        assert content(store, moved) == ({"first": 1}, {})
 
     def test_invalidated_leaves_nothing(self, store: SessionStore) -> None:
         """No session is left, and so no cookie value."""
@@ -527,6 +686,44 @@ class StoreContract:
             assert content(store, cookie_value) == ({"n": 3, "one": 1, "other": 2}, {})
         else:
             assert content(store, cookie_value) == ({"n": 2, "other": 2, "gone": 1}, {})
+
+    def test_edits_that_depend_on_what_was_there_are_merged(self, store: SessionStore) -> None:
+        """A default does not replace a value, and what nobody has seen is not taken."""
+        cookie_value = begin(store, put("inbox", [1]), put("seen", [1]))
+        one, other = Request(store, cookie_value), Request(store, cookie_value)
+        one.commit(SetDefault("token", "A").apply, put("inbox", [1, 2]))
+        pulls = [Pull("inbox", None).apply, Pull("seen", None).apply]
+        cookie_value = other.commit(SetDefault("token", "B").apply, *pulls)
+        if store.server_side:
+            assert content(store, cookie_value) == ({"token": "A", "inbox": [1, 2]}, {})
+        else:
+            assert content(store, cookie_value) == ({"token": "B"}, {})
+
+    def test_added_flash_of_two_requests_is_all_there(self, store: SessionStore) -> None:
+        """The messages of both are left, in the order of their commits."""
+        cookie_value = begin(store, put("a", 1), flash("x", "shown"))
+        one, other = Request(store, cookie_value), Request(store, cookie_value)
+        one.commit(add_flash("x", 1), add_flash("x", 2))
+        cookie_value = other.commit(add_flash("x", 3))
+        if store.atomic:
+            assert content(store, cookie_value) == ({"a": 1}, {"x": [1, 2, 3]})
+        elif not store.server_side:
+            assert content(store, cookie_value) == ({"a": 1}, {"x": [3]})
+
+    def test_kept_flash_does_not_replace_a_new_one(self, store: SessionStore) -> None:
+        """Whoever commits first: the request that keeps, or the one that leaves a new value."""
+        for keeps_first in (True, False):
+            cookie_value = begin(store, put("a", 1), flash("x", "old"))
+            keeper, writer = Request(store, cookie_value), Request(store, cookie_value)
+            if keeps_first:
+                keeper.answer(Keep(("x",)).apply, put("b", 2))
+                written = writer.commit(flash("x", "new"))
+            else:
+                written = writer.commit(flash("x", "new"))
+                keeper.answer(Keep(("x",)).apply, put("b", 2))
+            found = content(store, written)
+            assert found is not None
+            assert found[1] == {"x": "new"}
 
     @pytest.mark.parametrize("words", ["again", "new"])
     def test_flash_set_beside_flash_shown_is_kept(self, store: SessionStore, words: str) -> None:
@@ -567,7 +764,7 @@ class StoreContract:
             cookie_value = begin(
                 store,
                 put("there", True),
-                applied(Update(data)),
+                Update(data).apply,
                 *(flash(key, value) for key, value in shown.items()),
             )
             assert content(store, cookie_value) == ({"there": True, **data}, shown)
@@ -652,8 +849,8 @@ class StoreContract:
         """Every operation that needs the storage raises StoreUnavailable, with the cause."""
         session_id = generate_id()
         base = StoredSession(id=session_id, data={"a": 1})
-        changes = put("a", 2)(SessionState.opened(base)).changes
-        begun = put("a", 2)(SessionState.new(session_id)).changes
+        changes = changed(SessionState.opened(base), put("a", 2))
+        begun = changed(SessionState.new(session_id), put("a", 2))
         operations: list[Callable[[], Any]] = [
             lambda: broken.open(session_id),
             lambda: broken.load(session_id),
@@ -663,6 +860,7 @@ class StoreContract:
             lambda: broken.commit(begun),
             lambda: broken.touch(session_id),
             broken.gc,
+            *([lambda: broken.has_moved(session_id)] if broken.atomic else []),
         ]
         for operation in operations:
             if broken.server_side:

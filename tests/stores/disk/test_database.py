@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 import threading
 import time
@@ -14,7 +15,7 @@ from typing import Any, Final
 
 import pytest
 
-from glimr_session import CommitResult, DiskStore, StoreUnavailable, generate_id
+from glimr_session import CommitResult, DiskStore, StoreUnavailable, _forks, generate_id
 from glimr_session.stores.disk.pool import CHECKPOINT_PAGES
 from glimr_session.stores.disk.queries import SessionConnection
 from glimr_session.testing.contract import (
@@ -78,17 +79,6 @@ def test_readers_do_not_wait_for_each_others_timeouts(directory: Path) -> None:
     assert len(failed) == 8
     holder.close()
     assert store.load("x") == ({}, {})
-    store.close()
-
-
-def test_a_write_lock_that_was_lost_costs_one_commit(directory: Path) -> None:
-    """A lock that a signal handler has left locked fails one commit, and not the next."""
-    store = DiskStore(directory, timeout=0.2)
-    cookie_value = begin(store)
-    store._database._pool._write_lock.acquire()
-    with pytest.raises(StoreUnavailable, match="another writer"):
-        Request(store, cookie_value).commit(put("b", 1))
-    assert Request(store, cookie_value).commit(put("b", 2)) == cookie_value
     store.close()
 
 
@@ -180,7 +170,7 @@ def test_a_commit_that_does_not_wait_is_busy_at_once(
         Request(store, cookie_value).commit(put("between", 1))
     before = content(store, cookie_value)
     for transition in transitions[way]:
-        request.state = transition(request.state)
+        transition(request.state)
     with locked(store):
         started = time.monotonic()
         for _ in range(3):
@@ -203,22 +193,20 @@ def test_a_commit_that_does_not_wait_is_busy_at_once(
 
 @pytest.mark.parametrize("locked", LOCKS)
 def test_a_busy_connection_goes_back_to_the_pool(directory: Path, locked: Locked) -> None:
-    """A commit that was BUSY closes no connection, opens none, and leaves no lock locked."""
+    """A commit that was BUSY closes no connection and opens none."""
     store = DiskStore(directory, timeout=LONG)
     request = Request(store, begin(store))
-    request.state = put("b", 2)(request.state)
+    put("b", 2)(request.state)
     pool = store._database._pool
     with locked(store):
         assert request.answer(wait=False) is CommitResult.BUSY
-        idle, opened = list(pool._idle), set(pool._open)
+        idle, opened = list(pool._idle), len(_forks._holds)
         assert idle
         for _ in range(20):
             assert request.answer(wait=False) is CommitResult.BUSY
             assert list(pool._idle) == idle
-            assert pool._open == opened
-        assert not any(connection.in_transaction for connection in idle)
-        assert pool._write_lock.locked() == (locked is locked_by_a_thread)
-    assert not pool._write_lock.locked()
+            assert len(_forks._holds) == opened
+        assert not any(pooled.connection.in_transaction for pooled in idle)
     assert store._database._next_check > 0  # a BUSY is no failure after which to check the files
     store.close()
 
@@ -229,7 +217,7 @@ def test_an_event_loop_commits_inline_on_a_free_store(
     """The acommit of a free store runs in the thread of the event loop and starts no other."""
     store = DiskStore(directory)
     request = Request(store, begin(store))
-    request.state = put("b", 2)(request.state)
+    put("b", 2)(request.state)
     threads: list[threading.Thread] = []
     commit = store._commit
 
@@ -256,7 +244,7 @@ def test_an_event_loop_goes_on_while_a_commit_waits(directory: Path, locked: Loc
     store = DiskStore(directory, timeout=LONG)
     cookie_value = begin(store)
     request = Request(store, cookie_value)
-    request.state = put("b", 2)(request.state)
+    put("b", 2)(request.state)
 
     async def run() -> CommitResult:
         with locked(store):
@@ -315,9 +303,9 @@ def test_a_full_disk_is_called_that_and_passes_by_itself(directory: Path) -> Non
     store = DiskStore(directory)
     cookie_value = begin(store)
     pool = store._database._pool
-    connection = pool.acquire()
-    connection.execute("PRAGMA max_page_count = 20")  # SQLite's own SQLITE_FULL
-    pool.release(connection)
+    pooled = pool.acquire()
+    pooled.connection.execute("PRAGMA max_page_count = 20")  # SQLite's own SQLITE_FULL
+    pool.release(pooled)
     large = put("text", "x" * 1_000_000)
     with pytest.raises(StoreUnavailable, match="full"):
         Request(store, cookie_value).commit(large, regenerate)
@@ -349,7 +337,7 @@ def test_a_log_that_was_never_seen_is_left_alone(directory: Path) -> None:
 def test_nobody_checkpoints_while_others_wait_to_write(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A thread checkpoints once in a thousand pages, after it has released the write lock."""
+    """A thread checkpoints once in a thousand pages, after its transaction."""
     store = DiskStore(directory)
     cookie_value = begin(store)
     checkpoint = SessionConnection.checkpoint
@@ -357,7 +345,7 @@ def test_nobody_checkpoints_while_others_wait_to_write(
     pages: list[int] = []
 
     def watched(self: SessionConnection) -> None:
-        locked.append(store._database._pool._write_lock.locked())
+        locked.append(self.in_transaction)
         pages.append(self.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1])
         checkpoint(self)
 
@@ -389,6 +377,32 @@ def test_a_checkpoint_that_fails_fails_no_commit(
     store.close()
 
 
+def test_a_log_filter_may_use_the_store_when_a_checkpoint_fails(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No connection is in use when the failure of a checkpoint is logged."""
+    store = DiskStore(directory)
+    cookie_value = begin(store)
+    opened: list[int] = []
+
+    def fail(self: SessionConnection) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    def look(record: logging.LogRecord) -> bool:
+        opened.append(len(_forks._holds) - len(store._database._pool._idle))
+        return store.open(cookie_value) is not None
+
+    monkeypatch.setattr(SessionConnection, "checkpoint", fail)
+    caplog.handler.addFilter(look)
+    try:
+        store._database._logged = 10_000
+        assert Request(store, cookie_value).commit(put("b", 2)) == cookie_value
+    finally:
+        caplog.handler.removeFilter(look)
+    assert opened == [0]
+    store.close()
+
+
 def test_a_checkpoint_that_is_interrupted_leaves_no_connection_behind(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -403,8 +417,7 @@ def test_a_checkpoint_that_is_interrupted_leaves_no_connection_behind(
     store._database._logged = 10_000
     with pytest.raises(KeyboardInterrupt):
         Request(store, cookie_value).commit(put("b", 2))
-    pool = store._database._pool
-    assert len(pool._open) == len(pool._idle)
+    assert len(_forks._holds) == len(store._database._pool._idle)
     assert content(store, cookie_value) == ({"a": 1, "b": 2}, {})
     store.close()
 

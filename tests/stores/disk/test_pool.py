@@ -8,13 +8,27 @@ from __future__ import annotations
 import ctypes
 import gc
 import json
+import logging
+import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from glimr_session import DiskStore, Json, SessionConfig, SessionMiddleware
+import pytest
+
+from glimr_session import (
+    DiskStore,
+    Json,
+    SessionConfig,
+    SessionMiddleware,
+    StoreUnavailable,
+    _forks,
+)
+from glimr_session.stores.disk import pool as pool_module
+from glimr_session.stores.disk.files import log_identity
 from glimr_session.testing.contract import begin, run_all
 from tests.support.disk import open_files
 from tests.support.forks import PATIENCE, Flag, fork, reap, run, run_child
@@ -75,12 +89,14 @@ def test_a_crowd_leaves_few_connections(directory: Path) -> None:
     """The pool keeps twelve connections of thirty that were in use at the same time."""
     store = DiskStore(directory)
     pool = store._database._pool
+    assert not _forks._holds
     acquired = [pool.acquire() for _ in range(30)]
-    for connection in acquired:
-        pool.release(connection)
-    assert len(pool._idle) == len(pool._open) == 12
+    while acquired:
+        pool.release(acquired.pop())
+    assert len(pool._idle) == 12
+    assert len(_forks._holds) == 12  # one for each that is open
     store.close()
-    assert not pool._open
+    assert not _forks._holds
 
 
 # Forks. Each of these tests is a script in a process of its own.
@@ -283,15 +299,12 @@ def two_hundred_forks(directory: Path) -> None:
         assert files_open_in(used.store.directory) == []
         used.count(2)
         assert files_open_in(used.store.directory) != []
-        assert used.store._database._pool._open.isdisjoint(of_the_parent)
 
-    of_the_parent: set[object] = set()
     threads = [threading.Thread(target=write_on_and_on) for _ in range(3)]
     for thread in threads:
         thread.start()
     children: list[int] = []
     for _ in range(200):
-        of_the_parent |= used.store._database._pool._open
         children.append(fork(write))
         if len(children) == 8:
             reap([children.pop(0)])
@@ -299,7 +312,6 @@ def two_hundred_forks(directory: Path) -> None:
     done.set()
     for thread in threads:
         thread.join()
-    assert of_the_parent
     assert len(counted) == 3
     assert min(counted) > 0
     assert used.counted() == sum(counted) + 2 * 200
@@ -330,7 +342,7 @@ def threads_that_fork(directory: Path) -> None:
             used.count(1)
 
     def look() -> None:
-        assert not used.store._database._pool._open
+        assert files_open_in(used.store.directory) == []
 
     def fork_often() -> None:
         try:
@@ -366,7 +378,7 @@ def a_fork_that_python_does_not_see(directory: Path) -> None:
         def work() -> None:
             used.count(3)
             assert inherited not in used.store._database._pool._idle
-            inherited.execute("SELECT 1")  # it is open still: to close it would be to use it
+            inherited.connection.execute("SELECT 1")  # still open
 
         run_child(work)
     used.count(2)
@@ -408,12 +420,105 @@ def test_a_store_that_is_being_made_takes_no_connection_into_a_child(tmp_path: P
 def a_handler_that_forks(directory: Path) -> None:
     store = DiskStore(directory / "sessions", timeout=0.2)
     pool = store._database._pool
-    with pool._opening:  # as if the signal came while this thread opens a connection
-        reap([fork(lambda: store.save("x", {"a": 1}, {}))])
-        assert pool._opening.locked()
+    acquired = pool.acquire()  # as if the signal came while this thread uses a connection
+    started = time.monotonic()
+    reap([fork(lambda: store.save("x", {"a": 1}, {}))])
+    assert 0.2 <= time.monotonic() - started < PATIENCE / 3
+    pool.release(acquired)
     assert store.load("x") == ({"a": 1}, {})
 
 
-def test_a_signal_handler_may_fork_while_its_thread_opens_a_connection(tmp_path: Path) -> None:
+def test_a_signal_handler_may_fork_while_its_thread_uses_a_connection(tmp_path: Path) -> None:
     """A fork in a signal handler waits no longer than the timeout for its own thread."""
     run(a_handler_that_forks, tmp_path)
+
+
+def a_warning_at_a_fork(directory: Path) -> None:
+    used = Site(directory)
+    used.begin()
+    store = DiskStore(directory / "sessions", timeout=0.1)
+    seen: list[str] = []
+
+    def use_the_session(record: logging.LogRecord) -> bool:
+        used.count(1)
+        seen.append(record.getMessage())
+        return False
+
+    logging.getLogger("glimr_session").addFilter(use_the_session)
+    acquired = store._database._pool.acquire()
+    started = time.monotonic()
+    reap([fork(lambda: None)])
+    assert time.monotonic() - started < PATIENCE / 10
+    assert len(seen) == 1
+    assert "while the session store is in use" in seen[0]
+    store._database._pool.release(acquired)
+    reap([fork(lambda: None)])
+    assert len(seen) == 1
+    assert used.counted() == 1
+
+
+def test_a_log_filter_may_use_a_session_when_a_fork_warns(tmp_path: Path) -> None:
+    """A fork that has waited in vain says so when connections can be opened again."""
+    run(a_warning_at_a_fork, tmp_path)
+
+
+# Connections that cannot be opened.
+
+
+class Failure(OSError):
+    """Stands for any that opening a connection may raise: files have run out, or a timeout."""
+
+
+def failing_calls(monkeypatch: pytest.MonkeyPatch, fail_at: int) -> list[int]:
+    """Let one of the calls between opening a connection and lending it fail; count them."""
+    calls: list[int] = []
+
+    def count() -> None:
+        calls.append(len(calls))
+        if len(calls) == fail_at:
+            raise Failure("too many open files")
+
+    class Failing(pool_module._OwnedConnection):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            count()
+            super().__init__(*args, **kwargs)
+            count()
+
+        def execute(self, *args: Any) -> sqlite3.Cursor:
+            count()
+            return super().execute(*args)
+
+    def note_log(log: Path) -> Any:
+        count()
+        return log_identity(log)
+
+    monkeypatch.setattr(pool_module, "_OwnedConnection", Failing)
+    monkeypatch.setattr(pool_module, "log_identity", note_log)
+    return calls
+
+
+@pytest.mark.parametrize("fail_at", range(1, 10))
+def test_a_connection_that_cannot_be_opened_leaves_nothing(
+    directory: Path, fail_at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever fails while a connection is opened: nothing stays open and no fork waits."""
+    store = DiskStore(directory)
+    cookie_value = begin(store)
+    store.close()
+    gc.collect()
+    before = open_files()
+    gc.disable()
+    try:
+        with monkeypatch.context() as patched:
+            calls = failing_calls(patched, fail_at)
+            with pytest.raises(StoreUnavailable, match="too many open files") as caught:
+                store.open(cookie_value)
+            assert len(calls) == fail_at
+        assert open_files() == before
+        assert not _forks._holds  # which a fork would wait for
+        assert caught.value is not None  # nor does an error that somebody keeps
+        assert store.open(cookie_value) is not None
+    finally:
+        gc.enable()
+    store.close()
+    assert open_files() == before

@@ -90,9 +90,7 @@ def test_a_row_in_the_place_of_another_session_costs_it_nothing(directory: Path)
     query(directory, f"UPDATE Cache SET rowid = {number_for(storage_key('f' * 64))}")
     first = Request(store, None)
     assert store.open(mine) is not None
-    first.state = first.state._replace(
-        id="f" * 64, changes=first.state.changes._replace(id="f" * 64)
-    )
+    first.state.changes = first.state.changes._replace(id="f" * 64)
     assert first.commit(put("b", 2)) == "f" * 64
     assert content(store, mine) == ({"a": 1}, {})
     assert content(store, "f" * 64) == ({"b": 2}, {})

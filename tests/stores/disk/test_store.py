@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
-import threading
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from glimr_session.testing.contract import (
     Request,
     Transition,
     begin,
+    changed,
     content,
     flash,
     increment,
@@ -155,7 +157,7 @@ def test_a_planted_pickle_is_never_executed(
     )  # fmt: skip
     assert store.open(cookie_value) is None
     base = StoredSession(id=cookie_value, data={"a": 1})
-    assert store.commit(put("a", 2)(SessionState.opened(base)).changes) is CommitResult.GONE
+    assert store.commit(changed(SessionState.opened(base), put("a", 2))) is CommitResult.GONE
     store.save(cookie_value, {"a": 3}, {})
     assert store.load(cookie_value) == ({"a": 3}, {})
     store.destroy(cookie_value)
@@ -278,15 +280,15 @@ def test_a_session_that_ends_while_its_commit_waits_has_ended(
     store = DiskStore(directory, lifetime=600, absolute_lifetime=600)
     cookie_value = begin(store)
     request = Request(store, cookie_value)
-    pool = store._database._pool
-    acquire_write_lock = pool.acquire_write_lock
+    with closing(sqlite3.connect(directory / "cache.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
 
-    def acquire_slowly(deadline: float) -> threading.Lock:
-        clock.advance(600)
-        return acquire_write_lock(deadline)
+        def wait_for_lock(*_arguments: object) -> None:
+            clock.advance(600)
+            other.execute("ROLLBACK")
 
-    monkeypatch.setattr(pool, "acquire_write_lock", acquire_slowly)
-    assert request.answer(verb) is CommitResult.GONE
+        monkeypatch.setattr(store._database, "_wait_for_lock", wait_for_lock)
+        assert request.answer(verb) is CommitResult.GONE
     clock.advance(-1)
     assert content(store, cookie_value) == ({"a": 1}, {})
     store.close()

@@ -6,23 +6,24 @@ import logging
 import math
 import sqlite3
 import stat
-import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Final, TypeVar, TypeVarTuple
 
-from ..._forks import fork_lock
+from ..._forks import ForkHold, hold_off_forks
 from ...errors import ConfigError, StoreUnavailable
 from .files import (
     DATABASE,
+    Identity,
     check_directory,
     ensure_database,
     exclusive_lock,
     file_identity,
     open_to_others,
 )
-from .pool import CHECKPOINT_PAGES, LOCKED, ConnectionPool, WouldBlock
+from .pool import CHECKPOINT_PAGES, LOCKED, ConnectionPool, PooledConnection, WouldBlock
 from .queries import SessionConnection
 
 __all__ = ["Database", "is_damage", "is_locked"]
@@ -70,6 +71,10 @@ class Database:
         StoreUnavailable: the database is damaged or cannot be opened.
     """
 
+    _pool: ConnectionPool
+    _identity: Identity | None
+    _page_size: int
+
     def __init__(self, directory: Path, *, timeout: float, durability: str) -> None:
         self.directory = directory
         self._path = directory / DATABASE
@@ -78,10 +83,8 @@ class Database:
         self.operations = 0
         """Operations since start; ``gc()`` uses it to tell whether the store is idle."""
         self._logged = 0  # pages in the write-ahead log, as far as this process knows
-        self._checkpointing = threading.Lock()
-        self._last_failure = (-math.inf, "")  # when it was last opened again in vain, and why
-        with fork_lock:  # or a child would have the connection
-            self._pool, self._identity, self._page_size = self._open(replaces=None)
+        self._last_failure = (-math.inf, "")  # when it was last opened in vain, and why
+        self._open()
         self._next_check = time.monotonic() + _CHECK_INTERVAL
 
     def read(
@@ -97,11 +100,7 @@ class Database:
         operation: Callable[[SessionConnection, *Arguments], R],
         *args: *Arguments,
     ) -> R:
-        """Return what an operation that writes returns.
-
-        Threads of this process write one at a time, so that only one of them has to wait for
-        SQLite.
-        """
+        """Return what an operation that writes returns."""
         return self._run("write", operation, args, wait=True)
 
     def write_now(
@@ -135,18 +134,15 @@ class Database:
     ) -> R:
         writes = doing == "write"
         pool = self._pool
-        connection: SessionConnection | None = None
-        lock: threading.Lock | None = None
+        pooled: PooledConnection | None = None
+        failure: sqlite3.Error | None = None
         self.operations += 1
         try:
             if time.monotonic() >= self._next_check:
                 pool = self._check_files()
-            connection = pool.acquire()
-            deadline = 0.0
-            if writes:
-                deadline = time.monotonic() + self._timeout if wait else 0.0
-                lock = pool.acquire_write_lock(deadline)
-            pause = _FIRST_PAUSE
+            pooled = pool.acquire()
+            connection = pooled.connection
+            deadline, pause = 0.0, _FIRST_PAUSE
             while True:
                 try:
                     result = operation(connection, *args)
@@ -157,28 +153,29 @@ class Database:
                     deadline = deadline or time.monotonic() + self._timeout
                     self._wait_for_lock(error, connection, deadline, pause)
                     pause = min(1.5 * pause, _MAX_PAUSE)
+            if writes:
+                self._logged += 1
+                if self._logged >= CHECKPOINT_PAGES:
+                    failure = self._checkpoint(connection)
         except WouldBlock:
-            if connection is not None:
-                pool.release(connection)
+            if pooled is not None:
+                pool.release(pooled)
             raise
         except BaseException as error:
             self._next_check = 0.0
-            if connection is not None:
-                pool.discard(connection)
+            if pooled is not None:
+                pooled.close()
             # Session ids are locals of this frame; drop them, since some loggers print
             # locals with tracebacks.
             del args
             if isinstance(error, _OUTAGES):
                 raise self._outage(doing, error) from error.with_traceback(None)
             raise
-        finally:
-            if lock is not None:
-                lock.release()
-        if writes:
-            self._logged += 1
-            if self._logged >= CHECKPOINT_PAGES:
-                self._checkpoint(pool, connection)
-        pool.release(connection)
+        # No exception may close it now, for it may be back already. If none comes back, the
+        # connection is closed because nothing references it any more.
+        pool.release(pooled)
+        if failure is not None:  # the commit is done all the same; the next one tells
+            logger.warning("WAL checkpoint failed: %s", failure)
         return result
 
     def _wait_for_lock(
@@ -193,51 +190,65 @@ class Database:
             raise error
         time.sleep(pause)
 
-    def _checkpoint(self, pool: ConnectionPool, connection: SessionConnection) -> None:
-        """Move the write-ahead log into the database, after the write lock is released.
+    def _checkpoint(self, connection: SessionConnection) -> sqlite3.Error | None:
+        """Move the write-ahead log into the database, after a write; return what failed.
 
         SQLite would have the commit that comes to a thousand pages do it, for some 20 ms,
-        and the whole process would wait for that commit.
+        and all other writers would wait for that commit. It does one checkpoint at a time.
         """
-        if not self._checkpointing.acquire(blocking=False):
-            return
+        self._logged = 0
         try:
-            self._logged = 0
             connection.checkpoint()
-        except sqlite3.Error as error:  # the commit is done all the same; the next one tells
-            logger.warning("WAL checkpoint failed: %s", error)
-        except BaseException:
-            pool.discard(connection)
-            raise
-        finally:
-            self._checkpointing.release()
+        except sqlite3.Error as error:
+            return error
+        return None
 
     # The file.
 
-    def _open(
-        self, *, replaces: ConnectionPool | None
-    ) -> tuple[ConnectionPool, tuple[int, int] | None, int]:
-        """Return a pool on the database there, the file's identity, and the size of a page."""
+    def _open(self, gone: ConnectionPool | None = None) -> bool:
+        """Open the database that is there now, or make one.
+
+        Args:
+            gone: the pool on the database that was there before. Of the threads that need a
+                new one, one tries at a time, and once a second.
+
+        Returns:
+            Whether this thread opened it; else another one has.
+        """
+        started = time.monotonic()
         check_directory(self.directory)
+        hold: ForkHold | None = None
         try:
+            hold = hold_off_forks(self._timeout)
             with exclusive_lock(self.directory, self._timeout):
-                ensure_database(
-                    self.directory,
-                    timeout=self._timeout,
-                    replaces_log=None if replaces is None else replaces.log_identity,
-                )
-                pool = ConnectionPool(
-                    self._path, timeout=self._timeout, durability=self._durability
-                )
-                connection = pool.acquire()
-                ((page_size,),) = connection.execute("PRAGMA page_size")
-                pool.discard(connection)
-                return pool, file_identity(self._path), page_size
+                if gone is not None and gone is not self._pool:
+                    return False
+                failed_at, failure = self._last_failure
+                if started < failed_at + _CHECK_INTERVAL:
+                    raise sqlite3.DatabaseError(failure)
+                try:
+                    ensure_database(
+                        self.directory,
+                        timeout=self._timeout,
+                        replaces_log=None if gone is None else gone.log_identity,
+                    )
+                    pool = ConnectionPool(
+                        self._path, timeout=self._timeout, durability=self._durability
+                    )
+                    with closing(pool.connect(hold)) as pooled:
+                        ((self._page_size,),) = pooled.connection.execute("PRAGMA page_size")
+                except _OUTAGES as error:
+                    self._last_failure = (time.monotonic(), str(error))
+                    raise
+                self._pool, self._identity = pool, file_identity(self._path)
+                return True
         except _OUTAGES as error:
             raise StoreUnavailable(
                 f"the session store in {self.directory} cannot be opened: {error}. "
                 f"If another process holds it, end that; {_WHEN_DAMAGED}"
-            ) from error
+            ) from error.with_traceback(None)
+        finally:
+            hold = None  # the traceback would keep it, and each fork would wait
 
     def _check_files(self) -> ConnectionPool:
         """Check that the database is there and private, or make it anew; return the pool."""
@@ -271,29 +282,18 @@ class Database:
         return True
 
     def _reopen(self, gone: ConnectionPool) -> None:
-        """Open what is there now; of the threads that need it one tries, once a second."""
-        started = time.monotonic()
-        if not fork_lock.acquire(timeout=self._timeout):  # and no child begins halfway
-            raise self._outage("be reopened", TimeoutError("it takes too long"))
+        """Open what is there now, unless another thread does."""
         try:
-            if self._pool is not gone:
-                return
-            failed_at, failure = self._last_failure
-            if started < failed_at + _CHECK_INTERVAL:
-                raise StoreUnavailable(failure)
-            try:
-                self._pool, self._identity, self._page_size = self._open(replaces=gone)
-            except (ConfigError, StoreUnavailable) as error:
-                self._last_failure = (time.monotonic(), str(error))
-                raise StoreUnavailable(str(error)) from error
-        finally:
-            fork_lock.release()
-        logger.warning(
-            "The session database in %s was deleted or replaced while it was in use. What is "
-            "there now is used; the sessions that are not in it are lost.",
-            self.directory,
-        )
+            opened = self._open(gone)
+        except ConfigError as error:
+            raise StoreUnavailable(str(error)) from error
         gone.close_idle()
+        if opened:
+            logger.warning(
+                "The session database in %s was deleted or replaced while it was in use. What is "
+                "there now is used; the sessions that are not in it are lost.",
+                self.directory,
+            )
 
     def _outage(self, doing: str, error: Exception) -> StoreUnavailable:
         if is_locked(error):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
+import pwd
+import re
 import shutil
 import sqlite3
 import stat
@@ -25,6 +28,7 @@ __all__ = [
     "check_directory",
     "ensure_database",
     "exclusive_lock",
+    "expand_directory",
     "file_identity",
     "log_identity",
     "open_to_others",
@@ -51,31 +55,139 @@ Identity = tuple[int, int]
 LogIdentity = tuple[int, int, bytes]
 
 
+def expand_directory(directory: str | os.PathLike[str]) -> Path:
+    """Return the absolute path, with ``~``, ``$NAME`` and ``${NAME}`` expanded.
+
+    Raises:
+        ConfigError: it is no path, or a variable or a home directory in it is not known.
+    """
+    written = os.fsdecode(directory)
+    told = f"directory: {written!r}"
+    if not _is_path(written):
+        raise ConfigError(f'{told} is not a path; write it as in "/var/lib/shop/sessions"')
+    for name in re.findall(r"\$(\w+|\{[^}]*\})", written, re.ASCII):
+        if not os.environ.get(name.strip("{}")):
+            raise ConfigError(
+                f"{told}: {name.strip('{}')} is not set, or empty, in the environment of this "
+                "process. Set it, or write the path out."
+            )
+    path = Path(os.path.expandvars(written))
+    user = path.parts[0] if path.parts else ""
+    if user.startswith("~"):
+        try:
+            home = Path(user).expanduser()
+        except RuntimeError:
+            home = None
+        if home is None or (user == "~" and os.environ.get("HOME") == ""):  # or ~/shop is /shop
+            problem = (
+                "this process has no home directory. Set HOME"
+                if user == "~"
+                else f"there is no user {user[1:]} on this machine. Name another one"
+            )
+            raise ConfigError(f"{told}: {problem}, or write the path out.")
+        path = home.joinpath(*path.parts[1:])
+    try:
+        return path.absolute()
+    except OSError as error:
+        raise ConfigError(
+            f"{told} is relative, and the working directory of this process cannot be used: "
+            f"{error.strerror}. Write an absolute path."
+        ) from error
+
+
+def _is_path(text: str) -> bool:
+    try:
+        return text != "" and b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+
+
 def check_directory(directory: Path) -> None:
-    """Make the directory if it is missing, and check that it is private and writable.
+    """Make the directory if it is missing, and check that it is private, ours and writable.
 
     Raises:
         ConfigError: it is not; the message says how to mend it.
     """
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        mode = stat.S_IMODE(directory.stat().st_mode)
+        found = directory.stat()
     except OSError as error:
         raise ConfigError(
-            f"directory: {directory} cannot be made: {error.strerror}. Name one that can."
+            f"directory: {directory} cannot be made: {error.strerror}. "
+            + _ADVICE.get(error.errno or 0, _NAME_ANOTHER).format(
+                user=_user_name(os.geteuid()), directory=directory
+            )
         ) from error
+    _check_owner(directory, found)
+    mode = stat.S_IMODE(found.st_mode)
     if mode & 0o077:
         raise ConfigError(f"directory: {open_to_others(directory, mode)}")
+    # Root could use it all the same, against the owner's will.
+    if mode & 0o700 != 0o700:
+        raise ConfigError(
+            f"directory: {directory} cannot be written: its mode is {mode:04o}. "
+            f"Run: chmod 700 {directory}"
+        )
+    for path in directory.glob(f"{DATABASE}*"):
+        _check_owner(path, _stat(path))
     try:
-        if mode & 0o300 != 0o300:  # root could write all the same, against the owner's will
-            raise PermissionError(13, f"mode {mode:04o}")
         with tempfile.TemporaryFile(dir=directory):
             pass
     except OSError as error:
+        advice = _ADVICE.get(error.errno or 0, _NAME_ANOTHER)
+        if error.errno in (errno.EACCES, errno.EPERM):
+            advice = (
+                "Its owner and mode are right, so something else does not allow it: look at "
+                "lsattr, getfacl, and the rules of SELinux or AppArmor."
+            )
         raise ConfigError(
-            f"directory: {directory} cannot be written: {error.strerror}. "
-            f"Run: chmod 700 {directory}, or name another one."
+            f"directory: {directory} cannot be written: {error.strerror}. {advice}"
         ) from error
+
+
+_NAME_ANOTHER: Final = "Name another directory."
+_FREE_SPACE: Final = "Free some space there, or name another directory."
+_IN_THE_WAY: Final = "A file is in the way: move it, or name another directory."
+_MAY_NOT: Final = (
+    "This process runs as {user}, which may not. Have root run: "
+    "install -d -m 700 -o {user} {directory}, or name another directory."
+)
+_ADVICE: Final = {
+    errno.EROFS: (
+        "The file system is mounted read-only: name a directory on another one, or make this "
+        "one writable (a volume of the container, ReadWritePaths= of the systemd unit)."
+    ),
+    errno.ENOSPC: _FREE_SPACE,
+    errno.EDQUOT: _FREE_SPACE,
+    errno.EEXIST: _IN_THE_WAY,
+    errno.ENOTDIR: _IN_THE_WAY,
+    errno.EACCES: _MAY_NOT,
+    errno.EPERM: _MAY_NOT,
+}
+"""What to do about a directory that cannot be made or written."""
+
+
+def _check_owner(path: Path, found: os.stat_result | None) -> None:
+    """Raise ConfigError for a file or directory of another user, who could change all sessions."""
+    if found is not None and found.st_uid != os.geteuid():
+        us, them = _user_name(os.geteuid()), _user_name(found.st_uid)
+        raise ConfigError(
+            f"directory: {path} belongs to the user {_with_number(them, found.st_uid)}, and this "
+            f"process runs as {_with_number(us, os.geteuid())}: each could be locked out by the "
+            f"files of the other, and the owner can change all sessions. Run this process as "
+            f"{them}, or name another directory, or have root run: chown -R {us} {path}"
+        )
+
+
+def _user_name(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:  # as in a container that is run with any number
+        return str(number)
+
+
+def _with_number(name: str, number: int) -> str:
+    return name if name == str(number) else f"{name} ({number})"
 
 
 def open_to_others(directory: Path, mode: int) -> str:

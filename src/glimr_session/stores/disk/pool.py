@@ -6,23 +6,19 @@ across forks, which SQLite forbids. See docs/decisions/connection-pool.md.
 
 from __future__ import annotations
 
-import logging
 import os
 import sqlite3
-import threading
-import time
 import weakref
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from ..._forks import around_forks, fork_lock, forks_without_hooks
+from ..._forks import ForkHold, before_forks, fork_is_near, hold_off_forks
 from .files import LogIdentity, log_identity
 from .queries import SessionConnection
 
-__all__ = ["CHECKPOINT_PAGES", "LOCKED", "ConnectionPool", "WouldBlock"]
-
-logger = logging.getLogger("glimr_session")
+__all__ = ["CHECKPOINT_PAGES", "LOCKED", "ConnectionPool", "PooledConnection", "WouldBlock"]
 
 LOCKED: Final = "database is locked"
 """SQLite's message when another process writes."""
@@ -43,20 +39,62 @@ class WouldBlock(Exception):
     """Another writer holds the lock, and the caller did not want to wait."""
 
 
+class PooledConnection:
+    """Owns a connection, which is closed when nobody references its owner any more.
+
+    So an exception at any moment leaves no connection open. (sqlite3's own objects reference
+    themselves, and stay open until Python's collector finds them.) While a connection is open,
+    it holds off forks. In a child of its process it is never closed: that would be to use it.
+    """
+
+    __slots__ = ("_hold", "connection", "pid")
+
+    connection: SessionConnection
+
+    def __init__(self, hold: ForkHold, path: Path, timeout: float) -> None:
+        self.pid = hold.pid
+        self._hold: ForkHold | None = hold
+        _OwnedConnection(
+            self,
+            f"{path.as_uri()}?mode=rw",  # never makes a file
+            uri=True,
+            timeout=timeout,
+            isolation_level=None,
+            check_same_thread=False,  # one thread at a time uses it
+        )
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self.pid != os.getpid():
+            _inherited.append(self.connection)
+        else:
+            self.connection.close()
+            self._hold = None  # now that it is closed
+
+    def __del__(self) -> None:
+        with suppress(AttributeError, sqlite3.ProgrammingError):  # it was never opened
+            self.close()
+
+
+class _OwnedConnection(SessionConnection):
+    """A connection that has an owner before it is open."""
+
+    def __init__(self, owner: PooledConnection, *args: Any, **kwargs: Any) -> None:
+        owner.connection = self
+        super().__init__(*args, **kwargs)
+
+
 class ConnectionPool:
     """Connections to one database, for all threads of a process.
 
-    Every connection that was acquired is released, or discarded if something failed on it.
-    No connection is open at a fork.
+    A connection that was acquired is released, or closed if something failed on it: it may be
+    stuck in its transaction. No connection is open at a fork.
 
     Args:
         path: the database.
         timeout: seconds to wait for a lock.
         durability: ``process`` or ``power``.
     """
-
-    _forking: bool
-    _write_lock: threading.Lock
 
     def __init__(self, path: Path, *, timeout: float, durability: str) -> None:
         self._path = path
@@ -65,90 +103,31 @@ class ConnectionPool:
         self._synchronous = _SYNCHRONOUS[durability]
         self.log_identity: LogIdentity | None = None
         """The write-ahead log as it was when a connection was opened last."""
-        self._start_empty()
-        around_forks(self)
+        self._idle: deque[PooledConnection] = deque()
+        weakref.finalize(self, _close_all, self._idle)
+        before_forks(self)
 
-    def acquire(self) -> SessionConnection:
-        """Return the connection that was used last, or a new one."""
-        if self._pid != os.getpid():
-            self._leave_to_parent()
-        try:
-            return self._idle.pop()
-        except IndexError:
-            if not self._opening.acquire(timeout=self._timeout):
-                raise sqlite3.OperationalError(LOCKED) from None
-            try:
-                connection = self._connect()
-                self._open.add(connection)
-                self.note_log()
-                return connection
-            finally:
-                self._opening.release()
-
-    def acquire_write_lock(self, deadline: float) -> threading.Lock:
-        """Wait until no other thread of this process writes; release the lock in the end.
-
-        Args:
-            deadline: a time of ``time.monotonic``; 0 does not wait.
+    def acquire(self) -> PooledConnection:
+        """Return the connection that was used last, or a new one.
 
         Raises:
-            WouldBlock: the deadline is 0 and another thread writes.
-            sqlite3.OperationalError: the deadline has passed.
+            TimeoutError: a fork of this process takes too long.
+            sqlite3.Error, OSError: the database cannot be opened.
         """
-        lock = self._write_lock
-        if not deadline:
-            if not lock.acquire(blocking=False):
-                raise WouldBlock
-            return lock
-        while not lock.acquire(timeout=0.001):
-            if time.monotonic() > deadline:
-                # Perhaps no thread has it: a signal handler may have raised between any two
-                # steps. SQLite still admits one writer at a time.
-                self._write_lock = threading.Lock()
-                raise sqlite3.OperationalError(LOCKED)
-            time.sleep(0)  # the holder may be a greenlet, if gevent came after the lock
-        return lock
-
-    def release(self, connection: SessionConnection) -> None:
-        """Take a connection back, and keep it open unless enough are."""
-        if self._forking:
-            self.discard(connection)
-            if not fork_lock.locked():
-                self._forking = forks_without_hooks()
-        elif len(self._idle) < _MAX_IDLE:
-            self._idle.append(connection)
-        else:
-            self.discard(connection)
-
-    def discard(self, connection: SessionConnection) -> None:
-        """Close a connection: after a failure it may be stuck in its transaction."""
-        connection.close()
-        self._open.discard(connection)  # after it is closed: a fork waits for that
-
-    def close_idle(self) -> None:
-        """Close every connection that is not in use."""
-        while True:
-            try:
-                connection = self._idle.pop()
-            except IndexError:
-                return
-            self.discard(connection)
-
-    def note_log(self) -> None:
-        """Remember which file the write-ahead log is."""
-        self.log_identity = log_identity(self._log)
-
-    def _connect(self) -> SessionConnection:
-        connection = sqlite3.connect(
-            f"{self._path.as_uri()}?mode=rw",  # never makes a file
-            uri=True,
-            timeout=self._timeout,
-            isolation_level=None,
-            check_same_thread=False,  # one thread at a time uses it
-            factory=SessionConnection,
-        )
-        connection.text_factory = _as_text
+        pid = os.getpid()
         try:
+            while (pooled := self._idle.pop()).pid != pid:
+                pass  # uWSGI forks while connections are open; a child leaves them alone
+        except IndexError:
+            return self.connect(hold_off_forks(self._timeout))
+        return pooled
+
+    def connect(self, hold: ForkHold) -> PooledConnection:
+        """Return a new connection, which keeps the hold until it is closed."""
+        pooled = PooledConnection(hold, self._path, self._timeout)
+        try:
+            connection = pooled.connection
+            connection.text_factory = _as_text
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             connection.execute("PRAGMA fullfsync = 1")  # macOS needs it to reach the disk
             connection.execute("PRAGMA cache_size = 8192")  # pages, as diskcache has it
@@ -156,58 +135,34 @@ class ConnectionPool:
             connection.execute(f"PRAGMA wal_autocheckpoint = {4 * CHECKPOINT_PAGES}")
             # From here on the store waits for locks: SQLite's pauses grow to 100 ms.
             connection.execute("PRAGMA busy_timeout = 0")
+            self.note_log()
         except BaseException:
-            connection.close()
+            pooled.close()
             raise
-        return connection
+        return pooled
+
+    def release(self, pooled: PooledConnection) -> None:
+        """Take a connection back, and keep it open unless enough are."""
+        if len(self._idle) < _MAX_IDLE and not fork_is_near():
+            self._idle.append(pooled)
+        else:
+            pooled.close()
+
+    def close_idle(self) -> None:
+        """Close every connection that is not in use."""
+        _close_all(self._idle)
+
+    def note_log(self) -> None:
+        """Remember which file the write-ahead log is."""
+        self.log_identity = log_identity(self._log)
 
     # SQLite tracks file locks per process, and the copy of that table a child inherits is
     # wrong: a new connection there would believe in locks that only the parent holds. So no
     # connection may be open at a fork ("How To Corrupt An SQLite Database File", 2.6).
-
-    def before_fork(self) -> None:
-        """Close all connections; those in use as soon as they are released."""
-        # A signal handler may fork while its own thread is opening one.
-        self._closed_for_fork = self._opening.acquire(timeout=self._timeout)
-        self._forking = True
-        deadline = time.monotonic() + self._timeout
-        self.close_idle()
-        while self._open and time.monotonic() < deadline:
-            time.sleep(0.0005)
-            self.close_idle()
-        if self._open:
-            logger.warning(
-                "The process forks while the session store is in use; the child may not see "
-                "the locks of its parent. Fork before the first request."
-            )
-
-    def after_fork(self) -> None:
-        """Allow connections again."""
-        self._forking = forks_without_hooks()
-        if self._pid != os.getpid():
-            self._leave_to_parent()
-        elif self._closed_for_fork:
-            self._opening.release()
-
-    def _leave_to_parent(self) -> None:
-        """Start empty in a child; uWSGI's notice by their process id."""
-        # Keep references: garbage-collecting a connection closes it, which the child must
-        # not do.
-        _inherited.append((self._idle, self._open))
-        self._start_empty()
-
-    def _start_empty(self) -> None:
-        self._idle: deque[SessionConnection] = deque()
-        self._open: set[SessionConnection] = set()
-        self._opening = threading.Lock()  # for opening a connection; held during a fork
-        self._closed_for_fork = False
-        self._write_lock = threading.Lock()  # one thread of a process asks SQLite to write
-        self._forking = forks_without_hooks()
-        self._pid = os.getpid()
-        weakref.finalize(self, _close_all, self._idle, self._pid)
+    before_fork = close_idle
 
 
-_inherited: Final[list[tuple[deque[SessionConnection], set[SessionConnection]]]] = []
+_inherited: Final[list[SessionConnection]] = []
 
 
 def _as_text(value: bytes) -> str:
@@ -216,6 +171,7 @@ def _as_text(value: bytes) -> str:
     return value.decode("utf-8", "replace")
 
 
-def _close_all(idle: deque[SessionConnection], pid: int) -> None:
-    while idle and pid == os.getpid():
-        idle.pop().close()
+def _close_all(idle: deque[PooledConnection]) -> None:
+    with suppress(IndexError):
+        while True:
+            idle.pop().close()

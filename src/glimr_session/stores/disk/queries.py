@@ -111,7 +111,7 @@ class SessionConnection(sqlite3.Connection):
         found = self.find_by_rowid(rowid)
         if found is not None and found[-1] == key:
             return found
-        return self._find_by_key(key) or self._find_or_verify_absent(key)
+        return self.find_by_key(key) or self._find_or_verify_absent(key)
 
     def find_by_rowid(self, rowid: int) -> Found | None:
         """Return a row, whatever its key is by now."""
@@ -176,7 +176,8 @@ class SessionConnection(sqlite3.Connection):
         """Move the write-ahead log into the database; others read and write meanwhile."""
         self.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 
-    def _find_by_key(self, key: bytes) -> Found | None:
+    def find_by_key(self, key: bytes) -> Found | None:
+        """Return the row under a key."""
         found: Found | None = self.execute(_FIND_BY_KEY, (key,)).fetchone()
         if found is not None and found[-1] != key:
             raise sqlite3.DatabaseError("malformed: the index leads to another session")
@@ -190,7 +191,7 @@ class SessionConnection(sqlite3.Connection):
         sqlite3.DatabaseError. Takes 0.2 ms; only cookies of ended sessions come here.
         """
         with nullcontext() if self.in_transaction else self.transaction("BEGIN"):
-            found = self._find_by_key(key)
+            found = self.find_by_key(key)
             if found is not None:
                 return found
             before = [other for (other,) in self.execute(_BEFORE, (key, _NEIGHBOURS))]

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import secrets
 import time
+from collections import deque
 from datetime import timedelta
-from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from ..._ids import join_cookie_value, key_and_number, number_for, split_cookie_value, storage_key
+from ..._log import warn
 from ..._session.changes import Changes
-from ..._session.serialization import Payload, PayloadDecoder, Record, StoredSession, encode
+from ..._session.serialization import (
+    PayloadDecoder,
+    Record,
+    SessionPayload,
+    StoredSession,
+    encode,
+)
 from ..._validation import Duration, check_durability, to_seconds
 from ..base import DEFAULT_LIFETIME, CommitResult, Data, SessionStore
 from .database import Database
+from .files import expand_directory
 from .pool import WouldBlock
 from .queries import Found, Row, SessionConnection, checksum
 
 __all__ = ["DiskStore", "disk_store"]
-
-logger = logging.getLogger("glimr_session")
 
 _MAX_REVISION: Final = 2**62  # SQLite's integers have 63 bits, and one is added
 
@@ -41,6 +46,10 @@ _GRACE: Final = 5 * 3600.0
 # not move it at each commit.
 _EXPIRY_MARGIN: Final = 0.1
 
+# The value of a row that is left, for SessionStore.overlap, where a session was when a login
+# has invalidated it and begun another one. It is no JSON.
+_TOMBSTONE: Final = b""
+
 # Sessions that gc removes at a time, some 20 us each; where each batch waits for the disk,
 # ten times as many.
 _BATCH_SIZE: Final = {"process": 10, "power": 100}
@@ -56,7 +65,7 @@ _MAX_PAUSE: Final = 0.1
 _PAGES_PER_ROW: Final = 3
 
 
-class _Content(Payload, omit_defaults=True):
+class _Content(SessionPayload, omit_defaults=True):
     """What no column has. ``flashed`` is the revision in which each flash value was set."""
 
     flashed: dict[str, int] = msgspec.field(default_factory=dict)
@@ -116,19 +125,22 @@ class DiskStore(SessionStore):
         timeout: Duration = 5.0,
         durability: str = "process",
     ) -> None:
-        self.directory = Path(os.path.expandvars(directory)).expanduser().absolute()
+        self.directory = expand_directory(directory)
         self.lifetime = to_seconds("lifetime", lifetime)
         self.absolute_lifetime = to_seconds("absolute_lifetime", absolute_lifetime, allow_zero=True)
         check_durability("durability", durability)
         self._database = Database(
             self.directory, timeout=to_seconds("timeout", timeout), durability=durability
         )
-        self._expiry_margin = _EXPIRY_MARGIN * self.lifetime
         self._batch_size = _BATCH_SIZE[durability]
         self._waits_for_disk = durability == "power"
+        self._unreadable: deque[object] = deque()  # keys, to be told when nothing is held
 
     def open(self, cookie_value: str) -> StoredSession | None:
-        return self._database.read(self._open, cookie_value)
+        found = self._database.read(self._open, cookie_value)
+        if self._unreadable:
+            self._tell_unreadable()
+        return found
 
     def commit(self, changes: Changes, *, wait: bool = True) -> CommitResult:
         base = changes.base
@@ -138,14 +150,23 @@ class DiskStore(SessionStore):
             # commit came in between.
             value = _merged(base, changes, base.marks.revision)
         if wait:
-            return self._database.write(self._commit, changes, value)
+            result = self._database.write(self._commit, changes, value)
+            if self._unreadable:
+                self._tell_unreadable()
+            return result
         try:
             return self._database.write_now(self._commit, changes, value)
         except WouldBlock:
             return CommitResult.BUSY
 
     def touch(self, cookie_value: str) -> bool:
-        return self._database.write(self._touch, cookie_value)
+        touched = self._database.write(self._touch, cookie_value)
+        if self._unreadable:
+            self._tell_unreadable()
+        return touched
+
+    def has_moved(self, cookie_value: str) -> bool:
+        return self._database.read(self._has_moved, cookie_value)
 
     def destroy(self, session_id: str) -> None:
         self._database.write(self._destroy, session_id)
@@ -187,6 +208,14 @@ class DiskStore(SessionStore):
         result = self.commit(changes, wait=False)
         return await super().acommit(changes) if result is CommitResult.BUSY else result
 
+    def _tell_unreadable(self) -> None:
+        keys = [key.hex()[:8] for key in self._unreadable if type(key) is bytes]
+        self._unreadable.clear()
+        warn(
+            "Stored sessions that are unreadable count as absent: %s.",
+            ", ".join(keys) or "without a name",
+        )
+
     # The operations; each runs on a connection of the pool.
 
     def _open(self, connection: SessionConnection, cookie_value: str) -> StoredSession | None:
@@ -207,29 +236,42 @@ class DiskStore(SessionStore):
         with connection.transaction():
             key, number = key_and_number(base.id)
             row = connection.find_by_rowid(number if base.marks is None else base.marks.rowid)
-            if row is None and base.marks is None:
-                row = connection.find(key, number)
+            if row is None or row[-1] != key:
+                # An earlier commit of this request may have begun a session of its own.
+                begun = connection.find_by_key(key)
+                if begun is not None:
+                    row, base = begun, base._replace(marks=None)
             found = None if row is None else self._readable(row, base.id, now)
             if row is None or found is None or not _same_session(found, base):
+                login = changes.id_changed or changes.invalidated
+                if row is not None and login and self._is_tombstone(row, now):
+                    return self._begin_login(connection, changes, now)
                 return CommitResult.GONE
             current_key, rowid = row[-1], found.marks.rowid
             if changes.invalidated:
-                connection.remove(rowid, current_key)
-                return self._begin(connection, changes, now)
+                result = self._begin(connection, changes, now)
+                if result is CommitResult.EMPTY:
+                    connection.remove(rowid, current_key)
+                else:
+                    connection.replace(rowid, self._tombstone(current_key, found, now))
+                return result
             now = _last_use(found, now)
             moved = current_key != key
             if changes.id_changed:
                 if moved:
                     # Another request has given the session an id that this one's browser
                     # must not get: merging a login would log in whoever has it.
-                    return CommitResult.GONE
+                    return self._begin_login(connection, changes, now)
                 current_key = storage_key(changes.id)
             created_at = now if changes.id_changed else found.created_at
             revision = found.marks.revision + 1
             since = 0 if base.marks is None else base.marks.revision
             merged = _merged(found, changes, since)
             self._database.note_logged(_PAGES_PER_ROW, len(merged))
-            connection.replace(rowid, self._row(current_key, merged, revision, created_at, now))
+            lifetime = changes.lifetime_on(found) or self.lifetime
+            connection.replace(
+                rowid, self._row(current_key, merged, revision, created_at, now, lifetime)
+            )
         if moved:
             return CommitResult.MOVED
         return CommitResult.stored(join_cookie_value(changes.id, rowid))
@@ -240,9 +282,18 @@ class DiskStore(SessionStore):
             if found is None:
                 return False
             now = _last_use(found, time.time())
-            purge_after = self._purge_after(found.created_at, now)
+            purge_after = self._purge_after(found.created_at, now, found.lifetime or self.lifetime)
             connection.extend_expiry(found.marks.rowid, now, purge_after)
         return True
+
+    def _has_moved(self, connection: SessionConnection, cookie_value: str) -> bool:
+        session_id, rowid = split_cookie_value(cookie_value)
+        key, number = key_and_number(session_id)
+        row = connection.find_by_rowid(rowid or number)
+        if row is None:
+            return False
+        now = time.time()
+        return self._is_tombstone(row, now) or (row[-1] != key and self._is_recent(row, now))
 
     def _destroy(self, connection: SessionConnection, cookie_value: str) -> None:
         """Remove a row also if it is unreadable, or has expired by a clock that may be ahead."""
@@ -273,10 +324,18 @@ class DiskStore(SessionStore):
         # At random: an id from elsewhere may be saved, destroyed and saved again, and a
         # request that opened the first session must not take the second for it.
         revision = secrets.randbits(48)
-        row = self._row(key, _encode(data, flash, revision), revision, now, now)
+        value = _encode(data, flash, revision, changes, None)
+        row = self._row(key, value, revision, now, now, changes.lifetime_on(None) or self.lifetime)
         self._database.note_logged(_PAGES_PER_ROW, len(row.value))
         connection.insert(number_for(key), row)
         return CommitResult.stored(changes.id)
+
+    def _begin_login(
+        self, connection: SessionConnection, changes: Changes, now: float
+    ) -> CommitResult:
+        """Begin a session of what a login has written, where another login was faster."""
+        result = self._begin(connection, changes, now)
+        return CommitResult.GONE if result is CommitResult.EMPTY else result
 
     def _update_if_unchanged(
         self,
@@ -293,13 +352,15 @@ class DiskStore(SessionStore):
         marks: _Marks = base.marks
         if now >= self._absolute_end(base.created_at):
             return False
-        used_after, now = now - self.lifetime, _last_use(base, now)
+        used_after, now = now - (base.lifetime or self.lifetime), _last_use(base, now)
         created_at = now if changes.id_changed else base.created_at
         key = key_and_number(changes.id)[0]
-        purge_after = self._purge_after(created_at, now)
+        lifetime = changes.lifetime_on(base) or self.lifetime
+        purge_after = self._purge_after(created_at, now, lifetime)
         value_only = (now, marks.revision + 1, value, checksum(key, value))
         unchanged = (marks.rowid, marks.revision, used_after, now)
-        if changes.id_changed or purge_after - marks.purge_after >= self._expiry_margin:
+        margin = _EXPIRY_MARGIN * lifetime
+        if changes.id_changed or not 0 <= purge_after - marks.purge_after < margin:
             self._database.note_logged(_PAGES_PER_ROW, len(value))
             return connection.update_if_unchanged(
                 (*value_only, key, created_at, purge_after), unchanged
@@ -313,25 +374,27 @@ class DiskStore(SessionStore):
         """Return the session in a row, if it is readable and has not expired."""
         rowid, created_at, last_used_at, revision, purge_after, value, tag, key = row
         content = None
+        expired: object = False
+        intact = False
         try:  # hot path: failing here is faster than checking the type of each
-            absolute = self.absolute_lifetime
-            expired = now >= last_used_at + self.lifetime or (
-                absolute and now >= created_at + absolute
-            )
+            intact = tag == checksum(key, value)
             if (
-                tag == checksum(key, value)
+                intact
                 and type(revision) is int
                 and 0 <= revision < _MAX_REVISION
                 and created_at + purge_after > 0
             ):
                 content = _decode(value)
+                absolute = self.absolute_lifetime
+                expired = content is not None and (
+                    now >= last_used_at + (content.lifetime or self.lifetime)
+                    or (absolute and now >= created_at + absolute)
+                )
         except TypeError:
-            expired = False
+            content = None
         if content is None:
-            logger.warning(
-                "The stored session %s is unreadable and counts as absent.",
-                key.hex()[:8] if type(key) is bytes else "without a name",
-            )
+            if not intact or value != _TOMBSTONE:
+                self._unreadable.append(key)
             return None
         if expired:
             return None
@@ -341,18 +404,41 @@ class DiskStore(SessionStore):
             flash=content.flash,
             created_at=created_at,
             last_used_at=last_used_at,
+            lifetime=content.lifetime or 0.0,
+            expire_on_close=content.expire_on_close,
             marks=_Marks(rowid, revision, purge_after, content.flashed),
         )
 
-    def _row(self, key: bytes, value: bytes, revision: int, created_at: float, now: float) -> Row:
-        return Row(key, created_at, now, revision, self._purge_after(created_at, now), value)
+    def _row(
+        self,
+        key: bytes,
+        value: bytes,
+        revision: int,
+        created_at: float,
+        now: float,
+        lifetime: float,
+    ) -> Row:
+        purge_after = self._purge_after(created_at, now, lifetime)
+        return Row(key, created_at, now, revision, purge_after, value)
+
+    def _tombstone(self, key: bytes, found: StoredSession, now: float) -> Row:
+        """Return a row that says when the session in its place was ended by a login."""
+        # Never used, so that gc() removes it whatever the lifetimes are.
+        return Row(key, now, 0.0, found.marks.revision + 1, now + self.overlap, _TOMBSTONE)
+
+    def _is_tombstone(self, row: Found, now: float) -> bool:
+        return row[5] == _TOMBSTONE and self._is_recent(row, now)
+
+    def _is_recent(self, row: Found, now: float) -> bool:
+        """Whether the id in a row was made, or its session ended, less than ``overlap`` ago."""
+        return isinstance(row[1], int | float) and abs(now - row[1]) < self.overlap
 
     def _absolute_end(self, created_at: float) -> float:
         return created_at + self.absolute_lifetime if self.absolute_lifetime else math.inf
 
-    def _purge_after(self, created_at: float, now: float) -> float:
+    def _purge_after(self, created_at: float, now: float, lifetime: float) -> float:
         """Return the time after which the row of a session that is used now may be removed."""
-        idle_end = now + self.lifetime + self._expiry_margin
+        idle_end = now + (1 + _EXPIRY_MARGIN) * lifetime
         return min(idle_end, self._absolute_end(created_at)) + _GRACE
 
 
@@ -379,18 +465,38 @@ def _merged(found: StoredSession, changes: Changes, since: int) -> bytes:
     marks: _Marks = found.marks
     revision = marks.revision + 1
     if not found.flash:
-        return _encode(*changes.replay(found.data, found.flash), revision)
-    newer = {key for key, set_in in marks.flashed.items() if set_in > since}
+        return _encode(*changes.replay(found.data, found.flash), revision, changes, found)
+    newer = {key for key, set_in in marks.flashed.items() if since < set_in < revision}
     data, flash = changes.replay(found.data, found.flash, flash_set_since=newer)
     flashed = {
         key: revision if key in changes.flash else marks.flashed.get(key, 0) for key in flash
     }
-    return encode(_Content(data=data, flash=flash, flashed=flashed))
+    return _serialize(data, flash, flashed, changes, found)
 
 
-def _encode(data: Data, flash: Data, revision: int) -> bytes:
+def _encode(
+    data: Data, flash: Data, revision: int, changes: Changes, found: StoredSession | None
+) -> bytes:
     """Serialize what no column has; all of the flash was set in one revision."""
-    return encode(_Content(data=data, flash=flash, flashed=dict.fromkeys(flash, revision)))
+    return _serialize(data, flash, dict.fromkeys(flash, revision), changes, found)
+
+
+def _serialize(
+    data: Data,
+    flash: Data,
+    flashed: dict[str, int],
+    changes: Changes,
+    found: StoredSession | None,
+) -> bytes:
+    return encode(
+        _Content(
+            data=data,
+            flash=flash,
+            lifetime=changes.lifetime_on(found) or None,
+            expire_on_close=changes.expire_on_close_on(found),
+            flashed=flashed,
+        )
+    )
 
 
 disk_store = DiskStore

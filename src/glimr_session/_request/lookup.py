@@ -1,0 +1,73 @@
+"""Which session the cookies of a request lead to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, ParamSpec, TypeVar
+
+from .._ids import generate_id
+from .._session.serialization import StoredSession
+from ..errors import StoreUnavailable
+from ..stores.base import SessionStore
+from .cookie import ReceivedCookies
+from .signing import VerifiedCookie
+
+__all__ = ["Lookup", "call_store", "look_up"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Lookup(NamedTuple):
+    """What the store says of the cookies of a request.
+
+    Attributes:
+        received: the cookies.
+        cookie: that of the session which is used, if there is one.
+        stored: that session.
+        new_id: the id of a new session, where there is none. One that the store does not know
+            is never adopted: it may be an attacker's, who waits for somebody to log in with it.
+        moved: whether there is none because a login has moved it a moment ago.
+        ambiguous: whether there is none because there are two.
+    """
+
+    received: ReceivedCookies
+    cookie: VerifiedCookie | None = None
+    stored: StoredSession | None = None
+    new_id: str = ""
+    moved: bool = False
+    ambiguous: bool = False
+
+
+def look_up(received: ReceivedCookies, store: SessionStore) -> Lookup:
+    """Look for the sessions of the cookies that verify. Those that are gone do not count.
+
+    Raises:
+        StoreUnavailable: the store cannot be read.
+    """
+    living: list[tuple[VerifiedCookie, StoredSession]] = []
+    for cookie in received.verified:
+        stored = call_store(store.open, cookie.value)
+        if stored is not None:
+            living.append((cookie, stored))
+    if len(living) > 1:  # one session in two cookies: the newer one
+        living.sort(key=lambda found: found[0].issued_at)
+        living = list({found[1].id: found for found in living}.values())
+    if len(living) == 1:
+        return Lookup(received, *living[0])
+    moved = not living and any(
+        call_store(store.has_moved, cookie.value) for cookie in received.verified
+    )
+    return Lookup(received, new_id=generate_id(), moved=moved, ambiguous=bool(living))
+
+
+def call_store(operation: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Call a store, and drop its frames from the traceback of an outage.
+
+    They hold ids and cookie values, and some loggers print locals with tracebacks.
+    """
+    try:
+        return operation(*args, **kwargs)
+    except StoreUnavailable as error:
+        del args, kwargs
+        raise error.with_traceback(None)  # noqa: B904  # it is the same error

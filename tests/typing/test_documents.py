@@ -1,0 +1,68 @@
+"""Every block of Python in the README and in the guide passes mypy and pyright, both strict."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.support.documents import BLOCKS, free_names
+from tests.typing.test_typing import HERE, ROOT, run
+
+READER: Final = "of_the_reader"
+PROGRAMS: Final = {
+    f"block_{number}.py": block for number, block in enumerate(BLOCKS) if block.language == "python"
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with each block as a program, which imports what its reader has already."""
+    folder = tmp_path_factory.mktemp("documents")
+    shutil.copy(HERE / f"{READER}.py", folder)
+    for name, block in PROGRAMS.items():
+        names = ", ".join(sorted(free_names(block.code)))
+        first = f"from {READER} import {names}" if names else ""
+        (folder / name).write_text(f"# pyright: strict\n{first}\n{block.code}", "utf-8")
+    return folder
+
+
+def place(program: str, line: int) -> str:
+    """Return where in the documentation a line of a program is from."""
+    block = PROGRAMS.get(program)
+    return program if block is None else f"{block.page}:{block.line + line - 3}"
+
+
+def test_mypy_accepts_every_block(folder: Path) -> None:
+    """``mypy --strict`` reports nothing."""
+    printed = run(
+        "mypy", "--strict", "--config-file=", "--no-error-summary", "--python-version=3.11",
+        f"--cache-dir={ROOT / 'build' / 'mypy-documents'}", *PROGRAMS, folder=folder,
+    )  # fmt: skip
+    found = re.findall(r"^(\S+?):(\d+): error: (.*)", printed, re.MULTILINE)
+    assert [f"{place(program, int(line))}: {text}" for program, line, text in found] == []
+
+
+def test_pyright_accepts_every_block(folder: Path) -> None:
+    """Pyright in its strict mode reports nothing."""
+    printed = run(
+        "pyright", "--outputjson", "--pythonpath", sys.executable, *PROGRAMS, folder=folder
+    )
+    found = [
+        (Path(entry["file"]).name, entry["range"]["start"]["line"] + 1, entry["message"])
+        for entry in json.loads(printed)["generalDiagnostics"]
+    ]
+    assert [f"{place(program, line)}: {text}" for program, line, text in found] == []
+
+
+def test_no_block_is_missed() -> None:
+    """The pages have at least as many blocks as fences that open one."""
+    for page in {block.page for block in BLOCKS}:
+        fences = re.findall(r"^ *```", (ROOT / page).read_text("utf-8"), re.MULTILINE)
+        assert len(fences) == 2 * sum(block.page == page for block in BLOCKS)
+    assert len(PROGRAMS) > 6
