@@ -33,7 +33,7 @@ from glimr_session import (
 from glimr_session._request import cleanup
 from glimr_session._request.cleanup import Interval, Lottery, collect, maybe_collect, never
 from tests.conftest import Clock
-from tests.stores.disk.test_interrupted import interrupt
+from tests.faults.test_store_interrupted import interrupt
 from tests.support.actors import cleanup_threads, stop_cleanup_worker
 from tests.support.wsgi_client import Browser
 

@@ -26,7 +26,7 @@ ROOT: Final = Path(__file__).parents[2]
 PATIENCE: Final = 30  # seconds: what a script may take before it counts as hanging
 
 
-def run(script: Script, directory: Path) -> None:
+def run(script: Script, directory: Path, *, patience: float = PATIENCE) -> None:
     """Run a script in a new process, and end all it has started if it hangs."""
     with subprocess.Popen(
         [sys.executable, "-m", __name__, script.__module__, script.__name__, str(directory)],
@@ -36,11 +36,11 @@ def run(script: Script, directory: Path) -> None:
         start_new_session=True,
     ) as process:
         try:
-            output, _ = process.communicate(timeout=PATIENCE)
+            output, _ = process.communicate(timeout=patience)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             output, _ = process.communicate()
-            pytest.fail(f"hangs after {PATIENCE} s: {output.decode()}")
+            pytest.fail(f"hangs after {patience} s: {output.decode()}")
     assert process.returncode == 0, output.decode()
 
 

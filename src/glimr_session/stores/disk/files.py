@@ -13,8 +13,9 @@ import sqlite3
 import stat
 import tempfile
 import time
+from collections import deque
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -308,24 +309,45 @@ def exclusive_lock(directory: Path, timeout: float) -> Iterator[None]:
     Raises:
         TimeoutError: another process has held the lock for ``timeout`` seconds.
     """
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    lock = _Descriptor(directory)
     deadline = time.monotonic() + timeout
     try:
         while True:
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     raise TimeoutError("another process has been opening it all the time") from None
                 time.sleep(0.001)
-        try:
-            yield
-        finally:
-            # Closing is not enough: a process forked meanwhile has the descriptor too.
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        yield
     finally:
-        os.close(descriptor)
+        # Closing is not enough: a process forked meanwhile has the descriptor too.
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        lock.close()
+
+
+class _Descriptor:
+    """Owns the descriptor of a directory, and closes it when nobody references it any more.
+
+    It is opened and kept, and let go of and closed, in one step of the interpreter each: a
+    signal handler that raises in between would leave it open, and the directory locked.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._number: list[int] = []
+        self._number.extend(map(os.open, [directory], [os.O_RDONLY | os.O_DIRECTORY]))
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        return self._number[0]
+
+    def close(self) -> None:
+        """Close it, once."""
+        with suppress(IndexError):
+            deque(map(os.close, map(list[int].pop, [self._number])), maxlen=0)
+
+    __del__ = close
 
 
 def _stat(path: Path) -> os.stat_result | None:
