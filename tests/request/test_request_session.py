@@ -316,13 +316,14 @@ def test_changes_after_a_failed_commit_are_written_with_it(fails: str, hasty: Di
     assert data_of(hasty, cookie) == {}
 
 
-def test_a_commit_that_was_not_repeated_is_written_by_close(disk: DiskStore) -> None:
-    """close() writes what a busy commit has left."""
+@pytest.mark.parametrize("last", [False, True])
+def test_a_commit_that_was_not_repeated_is_written_by_close(disk: DiskStore, last: bool) -> None:
+    """close() writes what a busy commit has left, the last one too."""
     cookie = cookie_with(disk, n=1)
     request = begin(disk, cookie)
     request.session.increment("n")
     with lock_held(disk):
-        assert request.commit(wait=False) is CommitResult.BUSY
+        assert request.commit(wait=False, last=last) is CommitResult.BUSY
     request.begin_response(200)
     request.close()
     assert data_of(disk, cookie) == {"n": 2}

@@ -275,7 +275,7 @@ class RequestSession:
         Raises:
             StoreUnavailable: it was not written.
         """
-        if self.finished or not self.used:
+        if not self.used or self.closed or (self.finished and self._pending is None):
             self.finished |= last
             return
         changes = self._take_changes(last=last)
