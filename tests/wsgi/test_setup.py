@@ -21,6 +21,7 @@ from glimr_session import (
     SessionMiddleware,
     setup,
 )
+from glimr_session.testing import read_session
 from tests.support.wsgi_apps import KEY, a_list, answering, data_of, nothing, put, rows, warnings_in
 from tests.support.wsgi_client import Browser
 
@@ -156,3 +157,17 @@ def test_a_request_may_collect(disk: DiskStore) -> None:
     for change in (nothing, lambda session: session.get("a"), put("a", 1)):
         browser.get(SessionMiddleware(answering(change), config, store=disk))
     assert asked == [1]
+
+
+def test_the_environment_can_ask_for_a_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A middleware without a configuration uses the store that GLIMR_SESSION_STORE names."""
+    monkeypatch.setenv("GLIMR_SESSION_SECRET_KEYS", KEY)
+    browser = Browser()
+    counting = answering(lambda session: session.increment("n"))
+    assert browser.get(SessionMiddleware(counting)).set_cookie is None  # it is forgotten
+    monkeypatch.setenv("GLIMR_SESSION_STORE", "cookie")
+    site = SessionMiddleware(counting)
+    assert browser.get(site).set_cookie is not None
+    browser.get(site)
+    (cookie,) = browser.cookies.header().split("; ")
+    assert read_session(site, cookie.partition("=")[2]).data == {"n": 2}

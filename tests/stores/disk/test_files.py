@@ -385,7 +385,7 @@ def test_nobody_can_lock_the_database_while_it_is_made(
             look()
             super().close()
 
-    monkeypatch.setattr(diskcache, "Cache", Watched)
+    monkeypatch.setattr(files, "_Cache", Watched)
     store = DiskStore(directory)
     assert len(looked) > 30
     assert triggers(directory) == TRIGGERS

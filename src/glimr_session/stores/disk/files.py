@@ -236,7 +236,7 @@ def ensure_database(directory: Path, *, timeout: float, replaces_log: LogIdentit
 def _make_database(directory: Path) -> None:
     made = Path(tempfile.mkdtemp(prefix=_NEW, dir=directory))
     try:
-        diskcache.Cache(str(made), **_SETTINGS).close()
+        _Cache(str(made), **_SETTINGS).close()
         (made / DATABASE).replace(directory / DATABASE)
     finally:
         shutil.rmtree(made, ignore_errors=True)
@@ -269,7 +269,7 @@ def _check_database(directory: Path, timeout: float) -> None:
             ", ".join(f"{name} = {settings.get(name)!r}" for name in dangerous),
         )
     try:
-        with closing(diskcache.Cache(str(directory), **_SETTINGS)) as cache:
+        with closing(_Cache(str(directory), **_SETTINGS)) as cache:
             if triggers < _TRIGGERS:  # an earlier version removed them
                 cache.reset("count", _count(path, timeout))  # pyright: ignore[reportArgumentType]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -325,6 +325,18 @@ def exclusive_lock(directory: Path, timeout: float) -> Iterator[None]:
         # Closing is not enough: a process forked meanwhile has the descriptor too.
         fcntl.flock(lock, fcntl.LOCK_UN)
         lock.close()
+
+
+class _Cache(diskcache.Cache):  # type: ignore[misc]  # it has no types
+    """A diskcache that leaves no connection open when it cannot be made."""
+
+    def __init__(self, directory: str, **settings: Any) -> None:
+        try:
+            super().__init__(directory, **settings)
+        except BaseException:
+            with suppress(AttributeError):  # it has no connection yet
+                self.close()
+            raise
 
 
 class _Descriptor:
