@@ -305,7 +305,9 @@ class Session(MutableMapping[str, Any]):
     def expire_after(self, duration: Duration | None) -> None:
         """Give this session an idle timeout of its own, as for "remember me".
 
-        The cookie gets the same age. The absolute timeout still holds.
+        The cookie gets the same age, unless it ends with the browser: see
+        ``expire_on_close``. The absolute timeout still holds. After ``invalidate()`` it has to be
+        called again, for that begins another session.
 
         Args:
             duration: a ``timedelta`` or seconds; None goes back to the configured lifetime.
@@ -324,7 +326,13 @@ class Session(MutableMapping[str, Any]):
         self._tell(ExpireAfter(0.0 if duration is None else to_seconds("duration", duration)))
 
     def expire_on_close(self, flag: bool = True) -> None:
-        """Let the cookie end with the browser, or not, whatever the configuration says."""
+        """Let the cookie end with the browser, or not, whatever the configuration says.
+
+        Raises:
+            TypeError: it is not a bool.
+        """
+        if type(flag) is not bool:
+            raise TypeError(f"expire_on_close() takes True or False, not {flag!r}")
         self._tell(ExpireOnClose(flag))
 
     # Mapping protocol. Methods not overridden here build on these; those that must be
@@ -344,7 +352,7 @@ class Session(MutableMapping[str, Any]):
             raise KeyError(key)
 
     def __contains__(self, key: object) -> bool:
-        return type(key) is str and self.has(key)
+        return isinstance(key, str) and self.has(key)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._ask(_GET_ALL))
@@ -425,7 +433,7 @@ class Session(MutableMapping[str, Any]):
         return self._ask(_GET_STATE)  # type: ignore[no-any-return]
 
     def stop(self) -> None:
-        """Stop the actor and write nothing. Later uses raise SessionClosed."""
+        """Stop a session of ``start()`` and write nothing; later uses raise SessionClosed."""
         self._owner.abandon()
 
     def _ask(self, message: Message) -> Any:

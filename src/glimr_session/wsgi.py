@@ -64,7 +64,6 @@ class SessionMiddleware:
         self._key = self._manager.key
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Serve one request."""
         outer = environ.get(self._key)
         if isinstance(outer, Session) and outer.is_open:  # the same middleware, twice
             return self._app(environ, start_response)
@@ -113,6 +112,8 @@ class _Response:
         return self.write
 
     def write(self, data: bytes) -> object:
+        if not (data or self.sent):
+            return None  # it is no first chunk
         self.send_headers()
         return self._write(data)
 
@@ -174,19 +175,18 @@ class _Body:
             raise StopIteration
         return chunk
 
-    def close(self) -> None:
-        """Close the application's body, then the session."""
+    def close(self, *, wait: bool = True) -> None:
         request = self._response.request
         request.sealed = True  # the client may have left before the headers
         try:
             _close(self._body)
-            request.close()
+            request.close(wait=wait)
         finally:
             request.abandon()
 
     def __del__(self) -> None:
         if not self._response.request.closed:  # the server has dropped it
-            self.close()
+            self.close(wait=False)  # this thread may be in the middle of a commit
 
 
 def _close(body: object) -> None:

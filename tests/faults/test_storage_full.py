@@ -124,8 +124,8 @@ def test_a_logout_on_a_full_disk_is_an_error_in_the_browser(small_disk: SmallDis
     status, cookie = store.run(storage_process.ask, "/login", "")
     assert status == "200"
     small_disk.fill()
-    assert store.run(storage_process.ask, "/logout", cookie) == ("500", cookie)
-    assert store.run(storage_process.ask, "/login", "") == ("500", "")
+    assert store.run(storage_process.ask, "/logout", cookie) == ("503", cookie)
+    assert store.run(storage_process.ask, "/login", "") == ("503", "")
     assert store.run(storage_process.ask, "/session", cookie) == ("200", cookie)
     small_disk.make_room()
     assert store.run(storage_process.ask, "/logout", cookie) == ("200", "")

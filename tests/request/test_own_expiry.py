@@ -111,14 +111,17 @@ def test_a_session_can_end_sooner_than_configured(store: SessionStore, clock: Cl
     assert client.ask(lambda session: session.get("n"))[0] is None
 
 
-def test_it_is_renewed_after_a_tenth_of_its_own_lifetime(store: SessionStore, clock: Clock) -> None:
-    """Not after a tenth of the configured one."""
+@pytest.mark.parametrize(("own", "tenth"), [(300, 30), (3000, LIFETIME // 10)])
+def test_it_is_renewed_after_a_tenth_of_the_shorter_lifetime(
+    store: SessionStore, clock: Clock, own: int, tenth: int
+) -> None:
+    """Its own, or the configured one, which an older cookie may have as its age."""
     client = Client(store, clock)
-    client.ask(both(begin, lambda session: session.expire_after(3000)))
-    clock.advance(299)
+    client.ask(both(begin, lambda session: session.expire_after(own)))
+    clock.advance(tenth - 1)
     assert client.ask(lambda session: session.get("n"))[1] is None
     clock.advance(1)
-    assert age_in(client.ask(lambda session: session.get("n"))[1]) == 3000
+    assert age_in(client.ask(lambda session: session.get("n"))[1]) == own
 
 
 def test_the_cookie_is_never_older_than_the_absolute_timeout(
@@ -172,3 +175,30 @@ def test_what_is_no_duration_is_refused(wrong: object) -> None:
         session.expire_after(wrong)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     assert session.state().lifetime == 0
     session.stop()
+
+
+@pytest.mark.parametrize("wrong", [1, 0, "on", None])
+def test_what_is_no_bool_is_refused(wrong: object) -> None:
+    """It would be stored, and the session could not be read any more."""
+    session = Session.start("0" * 64)
+    with pytest.raises(TypeError, match="True or False"):
+        session.expire_on_close(wrong)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    assert session.state().expire_on_close is None
+    session.stop()
+
+
+def test_a_cookie_of_the_configured_age_is_renewed_in_time(
+    store: SessionStore, clock: Clock
+) -> None:
+    """A response that would have given the cookie a longer age may have been lost."""
+    client = Client(store, clock)
+    client.ask(begin)
+    before = client.cookie
+    client.ask(lambda session: session.expire_after(3000))
+    if store.server_side:
+        client.cookie = before  # the response is lost
+    clock.advance(LIFETIME / 10)
+    answer, set_cookie = client.ask(lambda session: session.get("n"))
+    assert answer == 1
+    if store.server_side:
+        assert age_in(set_cookie) == 3000

@@ -197,6 +197,18 @@ def test_kept_flash_is_not_put_over_what_another_request_has_left(keep: Message)
         assert changes.replay_flash(there) == there
 
 
+def test_flash_kept_after_a_commit_replaces_no_new_one() -> None:
+    """A keep after the headers leaves what it was shown, unless there is a new value by then."""
+    state = after(BASE, Put("b", 2))
+    state.take_changes()
+    Keep(("x",)).apply(state)
+    assert state.flash == {"x": "shown"}
+    assert state.changes.replay_flash({}) == {"x": "shown"}
+    assert state.changes.replay_flash({"x": "new"}) == {"x": "new"}
+    Flash("x", "added", add=True).apply(state)
+    assert state.flash == {"x": ["shown", "added"]}
+
+
 def test_a_flash_set_beside_a_flash_shown_is_kept() -> None:
     """A request consumes only the flash that it was shown."""
     reader, writer = after(BASE), after(BASE, Flash("x", "new"))

@@ -11,9 +11,9 @@ Every door uses it in the same order::
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
-from threading import get_ident
 from typing import Final, NamedTuple
 
 from .._ids import fingerprint
@@ -131,7 +131,7 @@ class RequestSession:
         Raises:
             StoreUnavailable: the store cannot be read.
         """
-        thread = get_ident()
+        thread = threading.get_ident()
         if thread in self._opening:
             return OPENING
         self.used = True
@@ -264,13 +264,15 @@ class RequestSession:
                 self._set_cookies = []
         return add_session_headers(headers, self._set_cookies) if self.used else headers
 
-    def flush(self, *, last: bool = False) -> None:
+    def flush(self, *, last: bool = False, wait: bool = True) -> None:
         """Write what has changed since the headers left, where that is possible.
 
         Nothing is kept of a request whose response never began.
 
         Args:
             last: as for ``commit``.
+            wait: False warns that the changes are lost where another writer would have to be
+                waited for.
 
         Raises:
             StoreUnavailable: it was not written.
@@ -286,16 +288,19 @@ class RequestSession:
             )
         elif changes and not self._failed:
             self._pending = None
-            self._commit_late(changes)
+            self._commit_late(changes, wait)
 
-    def close(self) -> None:
+    def close(self, *, wait: bool = True) -> None:
         """Flush, and end the session: the response has left.
+
+        Args:
+            wait: as for ``flush``.
 
         Raises:
             StoreUnavailable: what has changed since the headers was not written.
         """
         try:
-            self.flush(last=True)
+            self.flush(last=True, wait=wait)
         finally:
             self.abandon()
 
@@ -403,7 +408,11 @@ class RequestSession:
         if self._fetched is None or self._fetched.cookie is None:
             return False
         cookie, stored = self._fetched.cookie, self._fetched.stored
-        lifetime = (stored.lifetime if stored else 0) or self._binding.lifetime
+        # The shorter one: the cookie may have the configured age although the session has more,
+        # for the response that would have changed it was lost.
+        lifetime = self._binding.lifetime
+        if stored is not None and stored.lifetime:
+            lifetime = min(lifetime, stored.lifetime)
         return time.time() - cookie.issued_at >= lifetime / _RENEWALS_PER_LIFETIME
 
     def _renew(self, changes: Changes, wait: bool) -> CommitResult:
@@ -415,16 +424,18 @@ class RequestSession:
         touched = call_store(store.touch, cookie.value)
         return CommitResult.stored(cookie.value) if touched else CommitResult.GONE
 
-    def _commit_late(self, changes: Changes) -> None:
+    def _commit_late(self, changes: Changes, wait: bool) -> None:
         """Commit what changed after the headers, or warn that it is lost."""
         base, store = changes.base, self._binding.store
+        lost = ""
         if changes.invalidated and store.server_side:
-            # Without what came after it: that is another session, and has no cookie.
             self._destroy_others(changes)
             if base is not None:
-                call_store(store.commit, Changes(base, changes.id, cleared=True, invalidated=True))
-            return
-        if base is None:
+                ended = Changes(base, changes.id, cleared=True, invalidated=True)
+                call_store(store.commit, ended)
+            if changes.edits or changes.flash:  # of another session, which has no cookie
+                lost = "the browser has no cookie for it"
+        elif base is None:
             lost = "the browser has no cookie for it"
         elif not store.server_side:
             lost = "it lives in the cookie"
@@ -432,11 +443,14 @@ class RequestSession:
             lost = "it has ended"
         elif changes.id_changed:
             lost = "its new id cannot reach the browser"
-        elif call_store(store.commit, changes) is CommitResult.GONE:
-            lost = "it has ended"
         else:
-            return
-        warn(
-            f"A session was changed after its headers, and the change is lost: {lost}. "
-            "Change it before the first chunk of the body."
-        )
+            result = call_store(store.commit, changes, wait=wait)
+            if result is CommitResult.GONE:
+                lost = "it has ended"
+            elif result is CommitResult.BUSY:
+                lost = "another writer has the store"
+        if lost:
+            warn(
+                f"A session was changed after its headers, and the change is lost: {lost}. "
+                "Change it before the first chunk of the body."
+            )

@@ -17,6 +17,7 @@ __all__ = [
     "CompareAndSet",
     "Edit",
     "Incremented",
+    "Kept",
     "add",
     "add_flash",
     "result_of",
@@ -111,6 +112,16 @@ class Added(Record, frozen=True):
         if isinstance(current, Absent):
             return [*self.values]
         return [*(current if isinstance(current, list) else [current]), *self.values]
+
+
+class Kept(Record, frozen=True):
+    """A flash value that is left once more, unless there is a new one under its key."""
+
+    value: Json
+
+    def replay(self, current: Json | Absent) -> Json:
+        """Return what is there, or the value."""
+        return self.value if isinstance(current, Absent) else current
 
 
 class Changes(Record, frozen=True):
@@ -232,7 +243,8 @@ class Changes(Record, frozen=True):
             if key not in consumed or key in set_since or not _same(consumed[key], value)
         }
         for key, value in self.flash.items():
-            left[key] = value.replay(left.get(key, ABSENT)) if type(value) is Added else value
+            weak = isinstance(value, Added | Kept)
+            left[key] = value.replay(left.get(key, ABSENT)) if weak else value
         return left
 
     def lifetime_on(self, stored: StoredSession | None) -> float:
@@ -253,11 +265,11 @@ def result_of(edit: Edit) -> Json | Absent:
     return edit.result if isinstance(edit, _DependentEdit) else edit
 
 
-def add_flash(before: Json | Added, added: Added) -> Json | Added:
+def add_flash(before: Json | Added | Kept, added: Added) -> Json | Added:
     """Return two flash edits of one key and one request as one."""
     if isinstance(before, Added):
         return Added(before.values + added.values)
-    return added.replay(before)
+    return added.replay(before.value if isinstance(before, Kept) else before)
 
 
 def _same(one: Json | Absent, other: Json | Absent) -> bool:

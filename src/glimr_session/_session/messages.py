@@ -48,7 +48,7 @@ class Message(Record, frozen=True):
     """A request to a session.
 
     Attributes:
-        writes: whether it changes what is committed.
+        writes: whether it changes what is committed, but for flash that counts as read.
     """
 
     writes: ClassVar[bool] = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .changes import ABSENT, EMPTY, Added, Changes, Edit, add_flash, result_of
+from .changes import ABSENT, EMPTY, Added, Changes, Edit, Kept, add_flash, result_of
 from .serialization import StoredSession
 from .values import Json
 
@@ -126,7 +126,7 @@ class SessionState:
             if key in consumed and shown.get(key) is consumed[key]:
                 del consumed[key]  # so it stays, unless there is a new one by then
             elif key in shown and key not in flash and (key in consumed or key not in stored):
-                flash[key] = shown[key]  # from now(), or removed by an earlier commit
+                flash[key] = Kept(shown[key])  # from now(), or removed by an earlier commit
             self.unread.pop(key, None)
         self.changes = self.changes._replace(consumed=consumed, flash=flash)
 

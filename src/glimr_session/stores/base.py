@@ -287,11 +287,13 @@ class _FunctionStore(SessionStore):
             if not data and not flash:
                 return CommitResult.GONE
         data, flash = changes.replay(data, flash)
-        if base is not None and (changes.id_changed or changes.invalidated):
+        if base is not None and changes.invalidated:
             self.destroy(base.id)
         if (base is None or changes.invalidated) and not data and not flash:
             return CommitResult.EMPTY
         self.save(changes.id, data, flash)
+        if base is not None and changes.id_changed and not changes.invalidated:
+            self.destroy(base.id)  # now that nothing can be lost
         return CommitResult.stored(self.cookie_value(changes.id, data, flash))
 
     def gc(self) -> int:

@@ -14,7 +14,14 @@ from ..stores.base import CommitResult, Data, SessionStore
 __all__ = ["Steps"]
 
 _VERBS: Final = ("opens", "commits")
-_DECLARED: Final = ("kind", "server_side", "atomic", "expires_by_itself", "max_cookie_size")
+_DECLARED: Final = (
+    "kind",
+    "server_side",
+    "atomic",
+    "expires_by_itself",
+    "max_cookie_size",
+    "overlap",
+)
 
 
 class Steps(SessionStore):
@@ -108,6 +115,9 @@ class Steps(SessionStore):
     def touch(self, cookie_value: str) -> bool:
         with self._turn("commits"):
             return self._store.touch(cookie_value)
+
+    def has_moved(self, cookie_value: str) -> bool:
+        return self._store.has_moved(cookie_value)
 
     def load(self, session_id: str) -> tuple[Data, Data]:
         return self._store.load(session_id)

@@ -7,13 +7,14 @@ import os
 import secrets
 import time
 from collections import deque
+from contextlib import suppress
 from datetime import timedelta
 from typing import Final
 
 import msgspec
 
 from ..._ids import join_cookie_value, key_and_number, number_for, split_cookie_value, storage_key
-from ..._log import warn
+from ..._log import logger
 from ..._session.changes import Changes
 from ..._session.serialization import (
     PayloadDecoder,
@@ -209,12 +210,13 @@ class DiskStore(SessionStore):
         return await super().acommit(changes) if result is CommitResult.BUSY else result
 
     def _tell_unreadable(self) -> None:
-        keys = [key.hex()[:8] for key in self._unreadable if type(key) is bytes]
-        self._unreadable.clear()
-        warn(
-            "Stored sessions that are unreadable count as absent: %s.",
-            ", ".join(keys) or "without a name",
-        )
+        with suppress(IndexError):  # another thread tells of them too
+            while True:
+                key = self._unreadable.popleft()
+                logger.warning(
+                    "The stored session %s is unreadable and counts as absent.",
+                    key.hex()[:8] if type(key) is bytes else "without a name",
+                )
 
     # The operations; each runs on a connection of the pool.
 
