@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from glimr_session import Json, StoredSession
-from glimr_session._session.changes import Changes, add
+from glimr_session._session.changes import Added, Changes, add
 from glimr_session._session.messages import (
     Clear,
     Flash,
@@ -81,6 +81,14 @@ def test_requests_that_touch_different_keys_can_commit_in_any_order(
     one, other = run(base, first).changes, run(base, second).changes
     together = set(one.edits) & set(other.edits) or set(one.flash) & set(other.flash)
     assume(not together and not one.cleared and not other.cleared)
+    # A list that is kept and added to, beside a request that was shown it: see "Not promised".
+    both = [
+        key
+        for changes in (one, other)
+        for key in base.flash
+        if type(changes.flash.get(key)) is Added and key not in changes.consumed
+    ]
+    assume(not both)
     forward = other.replay(*one.replay(base.data, base.flash), flash_set_since=one.flash)
     backward = one.replay(*other.replay(base.data, base.flash), flash_set_since=other.flash)
     assert forward == backward
