@@ -303,7 +303,7 @@ class Session(MutableMapping[str, Any]):
     # How long it lives.
 
     def expire_after(self, duration: Duration | None) -> None:
-        """Give this session an idle timeout of its own, as for "remember me".
+        """Set this session's own idle timeout, as for "remember me".
 
         The cookie gets the same age, unless it ends with the browser: see
         ``expire_on_close``. The absolute timeout still holds. After ``invalidate()`` it has to be

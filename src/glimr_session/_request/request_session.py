@@ -432,7 +432,8 @@ class RequestSession:
             self._destroy_others(changes)
             if base is not None:
                 ended = Changes(base, changes.id, cleared=True, invalidated=True)
-                call_store(store.commit, ended)
+                if call_store(store.commit, ended, wait=wait) is CommitResult.BUSY:
+                    lost = "another writer has the store"
             if changes.edits or changes.flash:  # of another session, which has no cookie
                 lost = "the browser has no cookie for it"
         elif base is None:

@@ -244,7 +244,7 @@ class Reflash(Write, frozen=True):
 
 
 class ExpireAfter(Write, frozen=True):
-    """Give the session an idle timeout of its own, in seconds; 0 is the store's."""
+    """Set the session's own idle timeout, in seconds; 0 is the store's."""
 
     lifetime: float
 
@@ -253,7 +253,7 @@ class ExpireAfter(Write, frozen=True):
 
 
 class ExpireOnClose(Write, frozen=True):
-    """Say whether the cookie ends with the browser."""
+    """Set whether the cookie ends with the browser."""
 
     flag: bool
 
