@@ -48,7 +48,6 @@ def a_busy_cleanup_worker(directory: Path) -> None:
         assert threads[-1] is not threads[0]
         assert threads[-1] is not threading.main_thread()
         assert threads[-1].daemon
-        assert threads[-1].is_alive()
 
     assert cleanup.collect(store)
     assert started.wait(PATIENCE)
@@ -60,7 +59,6 @@ def a_busy_cleanup_worker(directory: Path) -> None:
     while not cleanup.collect(store):
         assert time.monotonic() < deadline
     assert len(threads) <= 2
-    assert set(threads) == {threads[0]}
 
 
 def test_a_child_has_a_cleanup_worker_of_its_own(tmp_path: Path) -> None:

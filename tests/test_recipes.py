@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import os
 import re
 import secrets
@@ -10,7 +11,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -50,12 +51,15 @@ COPIES: Final = block('session["cart"] = [*session.get')
 FORM: Final = block("from glimr_session import Session, flash_errors")
 TEMPLATE: Final = block("<input name")
 CRON: Final = block("/srv/shop/.venv/bin/python -c")
+BACKUP: Final = block("umask 077")
+UNIT: Final = block("# /etc/systemd/system/shop.service")
 A_SESSION: Final = block("from glimr_session import Session\n\n\ndef test_")
 A_VISITOR: Final = block("from pathlib import Path\n\nfrom glimr_session import DiskStore")
 IN_ORDER: Final = block("from glimr_session import SessionMiddleware\nfrom glimr_session.testing")
 SEEDED: Final = block("from werkzeug.test import Client")
 RUN_HERE: Final = {
-    APP, SETTINGS, VERBS, COPIES, FORM, TEMPLATE, CRON, A_SESSION, A_VISITOR, IN_ORDER, SEEDED,
+    APP, SETTINGS, VERBS, COPIES, FORM, TEMPLATE, CRON, BACKUP, UNIT, A_SESSION, A_VISITOR,
+    IN_ORDER, SEEDED,
 }  # fmt: skip
 
 
@@ -239,15 +243,64 @@ def test_cron_collects_what_has_expired(tmp_path: Path, clock: Clock) -> None:
     assert query(tmp_path / "sessions", "SELECT count(*) FROM Cache") == [(1,)]
 
 
-@contextmanager
-def waitress(folder: Path, *options: str) -> Iterator[str]:
+def test_a_backup_is_whole_and_private(tmp_path: Path) -> None:
+    """The command copies a database that is in use; put back, it has all sessions."""
+    store = DiskStore(tmp_path / "var" / "sessions")
+    store.save("0" * 64, {"a": 1}, {})
+    command = BACKUP.code.replace("/srv/shop/.venv/bin/python", sys.executable)
+    command = command.replace("/srv/shop", str(tmp_path)).replace("/srv/backup", str(tmp_path))
+    done = subprocess.run(
+        ["/bin/sh", "-c", command], env={}, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    copy = tmp_path / "cache.db"
+    assert copy.stat().st_mode & 0o777 == 0o600
+    store.destroy("0" * 64)
+    store.close()
+    copy.replace(store.directory / "cache.db")
+    restored = DiskStore(store.directory)
+    assert restored.load("0" * 64) == ({"a": 1}, {})
+    restored.close()
+
+
+def test_the_unit_starts_a_server(tmp_path: Path) -> None:
+    """What systemd would run serves, with the sessions below the state directory."""
+    unit = configparser.ConfigParser(interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]  # names of systemd
+    unit.read_string(UNIT.code)
+    service = unit["Service"]
+    name, _, directory = service["Environment"].partition("=")
+    assert name == "GLIMR_SESSION_DISK_DIRECTORY"
+    state = Path("/var/lib", service["StateDirectory"])
+    assert Path(directory).parent == state
+    program, *options = service["ExecStart"].split()
+    assert program == f"{service['WorkingDirectory']}/.venv/bin/gunicorn"
+    sessions = tmp_path / "lib" / "sessions"
+    sessions.parent.mkdir()
+    sessions.parent.chmod(0o755)
+    gunicorn = str(Path(sys.executable).with_name("gunicorn"))
+    with serving(
+        tmp_path, [gunicorn, "--bind=127.0.0.1:0", *options], **{name: str(sessions)}
+    ) as url:
+        assert httpx.get(url).text == "Visit 1\n"
+    assert sessions.stat().st_mode & 0o777 == 0o700
+    assert (sessions / "cache.db").exists()
+
+
+def waitress(folder: Path, *options: str) -> AbstractContextManager[str]:
     """Serve the application of the README, with its settings."""
+    program = str(Path(sys.executable).with_name("waitress-serve"))
+    return serving(folder, [program, "--listen=127.0.0.1:0", *options, "app:application"])
+
+
+@contextmanager
+def serving(folder: Path, command: list[str], **environ: str) -> Iterator[str]:
+    """Run a server in a folder with the application of the README; yield where it listens."""
     (folder / "app.py").write_text(APP.code, "utf-8")
     (folder / "session.toml").write_text(SETTINGS.code, "utf-8")
+    key = {"GLIMR_SESSION_SECRET_KEYS": secrets.token_hex(32)}
     with subprocess.Popen(
-        [Path(sys.executable).with_name("waitress-serve"), "--listen=127.0.0.1:0", *options,
-         "app:application"],
-        cwd=folder, env={**os.environ, "GLIMR_SESSION_SECRET_KEYS": secrets.token_hex(32)},
+        command, cwd=folder, env={**os.environ, **key, **environ},
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     ) as server:  # fmt: skip
         try:

@@ -93,6 +93,20 @@ def check_durability(setting: str, value: object) -> None:
         raise ConfigError(f'{setting}: {safe_repr(value)} is not "process" or "power"')
 
 
+def check_mode(setting: str, value: object) -> int:
+    """Return the permissions of a directory that its owner can use and others cannot write.
+
+    Raises:
+        ConfigError: they are not written in octal, or nobody could use it safely.
+    """
+    if not isinstance(value, str) or not re.fullmatch(r"[02]?7[0-7][0145]", value):
+        raise ConfigError(
+            f'{setting}: {safe_repr(value)} is no mode for sessions; write it in octal and in '
+            'quotes, as "0700", "2770" or "0755". All others must not be able to write'
+        )
+    return int(value, 8)
+
+
 def check_chance(chance: object) -> None:
     """Raise ConfigError unless the value is a number above 0 and at most 1."""
     number = isinstance(chance, int | float) and not isinstance(chance, bool)

@@ -14,6 +14,7 @@ from ._validation import (
     check_chance,
     check_cookie_attributes,
     check_durability,
+    check_mode,
     check_secret_keys,
     import_string,
     safe_repr,
@@ -97,8 +98,12 @@ _FIELDS: Final = {
         _is_list_of_strings,
         lambda text: [key.strip() for key in text.split(",") if key.strip()],
     ),
+    "rotation_grace": _MINUTES,
     "disk_directory": _TEXT,
     "disk_durability": _TEXT,
+    "disk_mode": _Field(
+        'an octal number in quotes, as "0700"', lambda value: isinstance(value, str)
+    ),
 }
 
 
@@ -169,7 +174,12 @@ class SessionConfig:
     gc_interval: Duration = timedelta(minutes=5)
 
     secret_keys: tuple[str, ...] | list[str] = field(default=(), repr=False)
-    """The first signs, all verify: to rotate, put a new one in front."""
+    """The first signs, all verify. To rotate, put a new one behind the old one everywhere, then
+    in front, and drop the old one when the sessions it signed have ended."""
+
+    rotation_grace: Duration = timedelta(0)
+    """For how long a cookie that does not verify, but looks like ours, is left alone: a worker
+    may have signed it with a key that this one is yet to be given. 0: none is."""
 
     disk_directory: str | os.PathLike[str] = "var/sessions"
     """The directory of the disk store's database; nothing else may be in it. ``~`` and
@@ -178,6 +188,11 @@ class SessionConfig:
     disk_durability: str = "process"
     """Which failure an acknowledged commit survives: "process", the death of the process, or
     "power", that of the machine; then each commit waits for the disk."""
+
+    disk_mode: str = "0700"
+    """The most that the permissions of the disk store's directory may be, in octal: "2770",
+    say, where the platform sets them. The files in it are the owner's alone, unless the group
+    may write: then everybody in the group can read and forge sessions."""
 
     def __post_init__(self) -> None:
         for name, kind in _FIELDS.items():
@@ -209,6 +224,7 @@ class SessionConfig:
         _check_choice("store", self.store, ("disk", "cookie"), "package.module:factory")
         _check_choice("gc", self.gc, ("lottery", "interval", "never"), "package.module:policy")
         check_durability("disk_durability", self.disk_durability)
+        check_mode("disk_mode", self.disk_mode)
         idle = to_seconds("lifetime", self.lifetime)
         absolute = to_seconds("absolute_lifetime", self.absolute_lifetime, allow_zero=True)
         if 0 < absolute < idle:
@@ -217,6 +233,7 @@ class SessionConfig:
                 "lifetime would mean nothing; make it the longer one, or 0 for none"
             )
         to_seconds("gc_interval", self.gc_interval)
+        to_seconds("rotation_grace", self.rotation_grace, allow_zero=True)
         check_chance(self.gc_chance)
 
     @classmethod
@@ -293,6 +310,7 @@ class SessionConfig:
                 lifetime=self.lifetime,
                 absolute_lifetime=self.absolute_lifetime,
                 durability=self.disk_durability,
+                mode=self.disk_mode,
             )
         factory = import_string("store", self.store)
         store = factory(self) if _takes_an_argument(factory) else factory()

@@ -54,8 +54,10 @@ def test_the_defaults_are_those_of_the_design() -> None:
     assert (config.flash_until_read, config.commit_on_error) == (False, False)
     assert config.key == "glimr.session"
     assert config.secret_keys == ()
+    assert config.rotation_grace == timedelta(0)
     assert config.disk_directory == "var/sessions"
     assert config.disk_durability == "process"
+    assert config.disk_mode == "0700"
     assert config.gc_chance == 0.02
     assert (config.cookie_path, config.cookie_domain) == ("/", "")
     assert (config.cookie_samesite, config.cookie_secure) == ("Lax", "auto")
@@ -124,8 +126,10 @@ def test_the_path_of_the_file_can_be_a_string(tmp_path: Path) -> None:
         ("GC_INTERVAL", "2", "gc_interval", timedelta(minutes=2)),
         ("SECRET_KEYS", KEY, "secret_keys", (KEY,)),
         ("SECRET_KEYS", f" {KEY} , {OTHER_KEY},", "secret_keys", (KEY, OTHER_KEY)),
+        ("ROTATION_GRACE", "5", "rotation_grace", timedelta(minutes=5)),
         ("DISK_DIRECTORY", "some/where", "disk_directory", "some/where"),
         ("DISK_DURABILITY", "power", "disk_durability", "power"),
+        ("DISK_MODE", "2770", "disk_mode", "2770"),
     ],
 )
 def test_each_setting_is_read_from_its_variable(
@@ -159,18 +163,21 @@ def test_every_setting_can_be_set_in_a_mapping() -> None:
         "gc_chance": 1,
         "gc_interval": 2,
         "secret_keys": (KEY,),
+        "rotation_grace": 5,
         "disk_directory": "some/where",
         "disk_durability": "power",
+        "disk_mode": "0750",
     }
     assert set(values) == set(SETTINGS)
     config = SessionConfig.from_mapping(values)
-    durations = {"lifetime", "absolute_lifetime", "gc_interval"}
+    durations = {"lifetime", "absolute_lifetime", "gc_interval", "rotation_grace"}
     assert {name: getattr(config, name) for name in SETTINGS if name not in durations} == {
         name: value for name, value in values.items() if name not in durations
     }
     assert config.lifetime == timedelta(minutes=30)
     assert config.absolute_lifetime == timedelta(minutes=600)
     assert config.gc_interval == timedelta(minutes=2)
+    assert config.rotation_grace == timedelta(minutes=5)
 
 
 def test_a_table_and_its_long_name_are_the_same() -> None:

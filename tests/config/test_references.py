@@ -111,7 +111,7 @@ def test_a_factory_that_gives_no_store_is_named(reference: str, reason: str) -> 
     ("setting", "make"),
     [
         ("store", lambda reference: SessionConfig(store=reference).make_store()),
-        ("gc", lambda reference: make_policy(SessionConfig(gc=reference))),
+        ("gc", lambda reference: make_policy(SessionConfig(gc=reference), CookieStore())),
     ],
 )
 def test_a_reference_that_is_relative_is_named(
@@ -135,33 +135,34 @@ def failing_factory() -> SessionStore:
 
 def test_gc_names_a_policy() -> None:
     """make_policy() knows the three names of policies."""
-    assert isinstance(make_policy(SessionConfig(gc="lottery")), Lottery)
-    assert isinstance(make_policy(SessionConfig(gc="interval")), Interval)
-    assert make_policy(SessionConfig(gc="never")) is never
+    store = CookieStore()
+    assert isinstance(make_policy(SessionConfig(gc="lottery"), store), Lottery)
+    assert isinstance(make_policy(SessionConfig(gc="interval"), store), Interval)
+    assert make_policy(SessionConfig(gc="never"), store) is never
 
 
 def test_gc_can_be_any_callable() -> None:
     """make_policy() returns a callable as it is."""
-    assert make_policy(SessionConfig(gc=always)) is always
+    assert make_policy(SessionConfig(gc=always), CookieStore()) is always
 
 
 def test_gc_can_be_a_reference() -> None:
     """make_policy() imports a policy that is named as a store is."""
     config = SessionConfig.from_mapping({"gc": f"{__name__}:always"})
-    assert make_policy(config) is always
+    assert make_policy(config, CookieStore()) is always
 
 
 @pytest.mark.parametrize("reference", ["no_such_module_here:policy", f"{__name__}:not_callable"])
 def test_a_reference_to_no_policy_is_named(reference: str) -> None:
     """The error for a policy that cannot be imported or called quotes its reference."""
     with pytest.raises(ConfigError, match=r"^gc: ") as caught:
-        make_policy(SessionConfig(gc=reference))
+        make_policy(SessionConfig(gc=reference), CookieStore())
     assert reference in str(caught.value)
 
 
 def test_the_chance_of_the_lottery_is_the_configured_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """make_policy() uses gc_chance."""
-    policy = make_policy(SessionConfig(gc_chance=0.25))
+    policy = make_policy(SessionConfig(gc_chance=0.25), CookieStore())
     monkeypatch.setattr(random, "random", lambda: 0.249)
     assert policy()
     monkeypatch.setattr(random, "random", lambda: 0.25)
@@ -172,7 +173,10 @@ def test_the_interval_is_the_configured_one(monkeypatch: pytest.MonkeyPatch) -> 
     """make_policy() uses gc_interval, in minutes from a mapping."""
     now = 1_000.0
     monkeypatch.setattr("time.monotonic", lambda: now)
-    policy = make_policy(SessionConfig.from_mapping({"gc": "interval", "gc_interval": 2}))
+    monkeypatch.setattr("time.time", lambda: now)
+    config = SessionConfig.from_mapping({"gc": "interval", "gc_interval": 2})
+    policy = make_policy(config, CookieStore())
+    assert policy()
     now += 119
     assert not policy()
     now += 1

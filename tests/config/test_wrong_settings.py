@@ -32,7 +32,7 @@ def always() -> bool:
     return True
 
 
-DURATIONS = ["lifetime", "absolute_lifetime", "gc_interval"]
+DURATIONS = ["lifetime", "absolute_lifetime", "gc_interval", "rotation_grace"]
 
 
 IMPOSSIBLE = [float("nan"), float("inf"), float("-inf"), -7, -0.5, 10**400]
@@ -167,9 +167,11 @@ WRONG_TYPES: dict[str, tuple[str, list[object]]] = {
     "gc": ("a string", [1, None, ["never"]]),
     "gc_chance": ("a number", ["0.5", None, True, [1]]),
     "gc_interval": ("a number of minutes", ["5", None, True]),
+    "rotation_grace": ("a number of minutes", ["5", None, True]),
     "secret_keys": ("a list of strings", [KEY, None, 1, [1], [KEY, None], [[KEY]], b"k" * 32]),
     "disk_directory": ("a string", [1, None, ["x"]]),
     "disk_durability": ("a string", [1, None, True]),
+    "disk_mode": ('an octal number in quotes, as "0700"', [700, 0o700, None, True]),
 }
 
 

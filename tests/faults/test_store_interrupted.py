@@ -60,8 +60,10 @@ def is_bookkeeping(frame: FrameType, event: str) -> bool:
 
     An exception there leaves the interpreter believing that it handles the one before.
     """
-    code = frame.f_code.co_code
-    return event == "opcode" and code[frame.f_lasti] == dis.opmap["PUSH_EXC_INFO"]
+    instruction = frame.f_code.co_code[frame.f_lasti]
+    if instruction == dis.opmap["POP_EXCEPT"]:  # also where a line begins with it
+        return True
+    return event == "opcode" and instruction == dis.opmap["PUSH_EXC_INFO"]
 
 
 def interrupt(work: Callable[[], object], at: int, sources: str | tuple[str, ...] = SOURCES) -> str:

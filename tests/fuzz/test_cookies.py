@@ -6,6 +6,8 @@ makes the inputs here. What was found once stays as an example."""
 from __future__ import annotations
 
 import importlib
+import string
+import time
 from collections.abc import Callable
 
 import pytest
@@ -13,6 +15,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fuzz import cookies
+from glimr_session._request.cookie import SessionCookie
+from glimr_session._request.signing import CookieSigner
 from tests.fuzz.inputs import MEMORY_PER_BYTE, any_text, damaged, most_memory
 
 
@@ -58,6 +62,60 @@ def test_a_damaged_header_gives_what_was_signed_or_nothing(header: bytes) -> Non
     assert values in ([], ["ours"], ["other"], ["ours", "other"], ["other", "ours"])
 
 
+NOW = 1_775_000_000.123
+GRACE = 300.0
+HEX_DIGITS = frozenset("0123456789abcdef")
+BASE64 = frozenset(string.ascii_letters + string.digits + "-_")
+graced = SessionCookie(CookieSigner(["a key that has signed none of these"], "x", grace=GRACE))
+
+# What looks like a cookie of ours, more or less, a moment ago, more or less.
+almost = st.builds(
+    "{}.{}.{}".format,
+    st.sampled_from(["a", "a.b", "", ".", '"', "\u0661"]),
+    st.floats(NOW - GRACE - 5, NOW + 65).map(lambda at: f"{int(at * 1000):x}") | stamps,
+    st.text("aB9-_", min_size=42, max_size=44)
+    | st.sampled_from(["A" * 43, "+" * 43, "é" * 43, ""]),
+)
+
+
+def is_recent(value: str) -> bool:
+    """Whether a value has the form of ours, and a time within the grace."""
+    stamped, _, signature = value.rpartition(".")
+    inner, _, stamp = stamped.rpartition(".")
+    if not inner or not all("!" <= character <= "~" for character in inner):
+        return False
+    if not 1 <= len(stamp) <= 16 or not HEX_DIGITS.issuperset(stamp):
+        return False
+    if len(signature) != 43 or not BASE64.issuperset(signature):
+        return False
+    return -60 <= NOW - int(stamp, 16) / 1000 <= GRACE
+
+
+@given(st.lists(almost | stamps | pieces | any_text | st.just(f";{cookies.NAME}=")).map("".join))
+@example(f"a.{int(NOW * 1000):x}.{'A' * 43}")
+@example(f'"a.{int(NOW * 1000):x}.{"A" * 43}"')
+@example(f"a.{int(NOW * 1000) - 300_000:x}.{'A' * 43}")
+@example(f"a.{int(NOW * 1000) - 300_001:x}.{'A' * 43}")
+@example(f"a.{int(NOW * 1000):x}.{'é' * 43}")
+@example(f"a.{'f' * 100_000}.{'A' * 43}")
+def test_the_grace_is_given_for_form_and_time_alone(text: str) -> None:
+    """Any header is read, and a cookie has the grace if, and only if, form and time are right."""
+    header = f"{cookies.NAME}={text}"
+    values = [
+        part.strip(" \t").removeprefix(f"{cookies.NAME}=")
+        for part in header.split(";")
+        if part.strip(" \t").startswith(f"{cookies.NAME}=")
+    ]
+    bare = [v[1:-1] if v.startswith('"') and v.endswith('"') else v for v in values]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "time", lambda: NOW)
+        received = graced.read(header)
+    assert received.verified == ()
+    assert received.newer is any(map(is_recent, bare))
+    assert cookies.COOKIE.read(header).newer is False  # it has no grace
+
+
+@pytest.mark.parametrize("cookie", [cookies.COOKIE, graced], ids=["no grace", "grace"])
 @pytest.mark.parametrize(
     "piece",
     [
@@ -71,7 +129,9 @@ def test_a_damaged_header_gives_what_was_signed_or_nothing(header: bytes) -> Non
     ],
     ids=["semicolons", "words", "names", "values", "signatures", "a long value", "Latin-1"],
 )
-def test_reading_takes_memory_in_proportion_to_the_header(piece: Callable[[int], str]) -> None:
+def test_reading_takes_memory_in_proportion_to_the_header(
+    piece: Callable[[int], str], cookie: SessionCookie
+) -> None:
     """Reading a header takes memory in proportion to its length."""
     header = f"{cookies.NAME}=" + "".join(map(piece, range(5_000)))
-    assert most_memory(lambda: cookies.COOKIE.read(header)) < MEMORY_PER_BYTE * len(header)
+    assert most_memory(lambda: cookie.read(header)) < MEMORY_PER_BYTE * len(header)

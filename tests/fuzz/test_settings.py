@@ -52,6 +52,7 @@ right = st.fixed_dictionaries(
         "gc_chance": st.floats(0, 1),
         "disk_directory": st.sampled_from(["var/sessions", "~", "$HOME"]),
         "disk_durability": st.sampled_from(["process", "power"]),
+        "disk_mode": st.sampled_from(["0700", "2770"]),
     },
 )
 

@@ -12,10 +12,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import timedelta
+from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import diskcache
 import pykka
 import pytest
 from pykka import ActorRegistry
@@ -28,16 +30,22 @@ from glimr_session import (
     SessionConfig,
     SessionMiddleware,
     SessionStore,
+    StoreUnavailable,
     new,
 )
 from glimr_session._request import cleanup
 from glimr_session._request.cleanup import Interval, Lottery, collect, maybe_collect, never
+from glimr_session.stores import base
 from tests.conftest import Clock
 from tests.faults.test_store_interrupted import interrupt
 from tests.support.actors import cleanup_threads, stop_cleanup_worker
+from tests.support.disk import query
 from tests.support.wsgi_client import Browser
 
 if TYPE_CHECKING:
+    from multiprocessing.queues import Queue
+    from multiprocessing.synchronize import Barrier
+
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 
@@ -52,6 +60,8 @@ PATIENCE = 10.0
 
 class Rubbish(CookieStore):
     """A store whose gc() the test watches, holds up and lets fail."""
+
+    expires_by_itself = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,7 +92,7 @@ def store() -> Iterator[Rubbish]:
 
 @pytest.fixture(autouse=True)
 def _no_worker_left(_nothing_left: None, store: Rubbish) -> Iterator[None]:
-    """Stop the worker with its test, and wait for its thread."""
+    """Have the worker end with its test, and wait for its thread."""
     yield
     store.go_on.set()
     stop_cleanup_worker(PATIENCE)
@@ -145,30 +155,92 @@ def test_a_chance_that_is_none_is_refused(chance: Any) -> None:
 
 
 @pytest.fixture
-def monotonic(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """A clock in place of time.monotonic."""
-    stopped = Clock(5_000.0)
+def monotonic(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """A clock in place of time.monotonic; the time of day goes on with it."""
+    stopped = Clock(5_000.0, lambda now: setattr(clock, "now", start + now))
+    start = clock.now - stopped.now
     monkeypatch.setattr(time, "monotonic", stopped)
     return stopped
 
 
+class Asked(CookieStore):
+    """A store that notes how often it is asked whether to collect."""
+
+    expires_by_itself = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+        self.failure: Exception | None = None
+
+    def claim_gc(self, interval: float) -> float:
+        self.asked += 1
+        if self.failure is not None:
+            raise self.failure
+        return super().claim_gc(interval)
+
+
 @pytest.mark.parametrize("every", [60, 60.0, timedelta(minutes=1)])
-def test_an_interval_is_due_once_each_time_it_has_passed(
+def test_an_interval_is_due_at_first_and_once_each_time_it_has_passed(
     monotonic: Clock, every: timedelta | float
 ) -> None:
-    """An interval is due once each time it has passed."""
-    policy = Interval(every)
-    assert not policy()
-    monotonic.advance(59.999)
-    assert not policy()
-    monotonic.advance(0.001)
+    """An interval is due at the first request and once each time it has passed."""
+    policy = Interval(every, CookieStore())
     assert policy()
     assert not policy()
-    monotonic.advance(59.999)
+    monotonic.advance(59)
+    assert not policy()
+    monotonic.advance(1)
+    assert policy()
+    assert not policy()
+    monotonic.advance(59)
     assert not policy()
     monotonic.advance(1_000)
     assert policy()
     assert not policy()
+
+
+def test_an_interval_goes_on_where_another_process_began_it(monotonic: Clock) -> None:
+    """A policy that is made anew does not begin an interval, and asks the store once for each."""
+    store = Asked()
+    first = Interval(60, store)
+    assert first()
+    monotonic.advance(40)
+    second = Interval(60, store)
+    assert [second() for _ in range(10)] == [False] * 10
+    assert store.asked == 2
+    monotonic.advance(20)
+    assert [second(), first()] == [True, False]
+    assert store.asked == 4
+    assert [second(), first()] == [False, False]
+    assert store.asked == 4
+
+
+def test_a_store_that_cannot_be_asked_is_asked_again_later(
+    monotonic: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An outage is logged and fails no request, and the store is asked again a minute later."""
+    store = Asked()
+    store.failure = StoreUnavailable("the disk is gone")
+    policy = Interval(300, store)
+    for _ in range(10):
+        maybe_collect(policy, store)
+        monotonic.advance(1)
+    assert store.asked == len(caplog.records) == 1
+    assert "the disk is gone" in caplog.text
+    store.failure = None
+    monotonic.advance(50)
+    assert policy()
+
+
+def test_a_process_that_may_not_collect_claims_nothing(
+    monotonic: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A master of uWSGI leaves the interval to its workers."""
+    store = Asked()
+    monkeypatch.setitem(sys.modules, "uwsgi", SimpleNamespace(worker_id=lambda: 0))
+    maybe_collect(Interval(60, store), store)
+    assert store.asked == 0
 
 
 def test_a_thread_that_was_overtaken_does_not_collect_again(
@@ -178,21 +250,40 @@ def test_a_thread_that_was_overtaken_does_not_collect_again(
     answers: list[bool] = []
 
     class Overtaken(float):
-        def __sub__(self, other: float) -> float:
+        def __lt__(self, other: float) -> bool:
             if not answers:
                 answers.append(policy())  # as if by another thread, at this very moment
-            return float(self) - other
+            return float(self) < other
 
     readings = iter([0.0, Overtaken(60), 60.0])
     monkeypatch.setattr(time, "monotonic", lambda: next(readings))
-    policy = Interval(60)
+    policy = Interval(60, CookieStore())
     answers.append(policy())
     assert answers == [True, False]
 
 
+def test_a_caller_that_was_overtaken_does_not_collect_again(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two callers that find a store due, the second is told to wait."""
+    store = CookieStore()
+    answers: list[float] = []
+    finding_out = base.time_left
+
+    def overtaken(*args: Any) -> float:
+        monkeypatch.setattr(base, "time_left", finding_out)
+        wait = finding_out(*args)
+        answers.append(store.claim_gc(300))  # as if by another thread, at this very moment
+        return wait
+
+    monkeypatch.setattr(base, "time_left", overtaken)
+    answers.append(store.claim_gc(300))
+    assert answers == [0, 300]
+
+
 def test_an_interval_that_is_due_is_due_for_one_thread(monotonic: Clock) -> None:
     """One thread of many that ask at the same moment collects."""
-    policy = Interval(60)
+    policy = Interval(60, CookieStore())
     start = threading.Barrier(8)
     answers: list[bool] = []
 
@@ -216,7 +307,7 @@ def test_an_interval_that_is_due_is_due_for_one_thread(monotonic: Clock) -> None
 def test_an_interval_that_is_none_is_refused(every: Any) -> None:
     """An impossible interval raises ConfigError with the setting and the value."""
     with pytest.raises(ConfigError, match="gc_interval") as caught:
-        Interval(every)
+        Interval(every, CookieStore())
     assert repr(every) in str(caught.value)
 
 
@@ -253,14 +344,39 @@ def test_a_request_to_collect_while_collecting_is_dropped(store: Rubbish) -> Non
     assert len(store.threads) == 1
 
 
-def test_one_worker_collects_every_time(store: Rubbish) -> None:
-    """One thread of a process collects every store, however often it is asked."""
+def test_a_process_collects_one_store_at_a_time(store: Rubbish) -> None:
+    """A store is not collected while another one of the process is."""
     other = Rubbish()
-    for asked in (store, other, store):
-        collect_now(asked)
-        asked.wait_until_begun()
-    assert len({*store.threads, *other.threads}) == 1
-    assert len(cleanup_threads()) == 1
+    store.go_on.clear()
+    assert collect(store)
+    store.wait_until_begun()
+    assert not collect(other)
+    store.go_on.set()
+    collect_now(other)
+    other.wait_until_begun()
+    assert (len(store.threads), len(other.threads)) == (1, 1)
+
+
+def test_a_process_that_collects_nothing_has_no_thread_for_it(store: Rubbish) -> None:
+    """The thread of a collection ends with it, whether it failed or not."""
+    for failure in (None, OSError("the disk is gone")):
+        store.failure = failure
+        assert collect(store)
+        until(lambda: cleanup_threads() == [])
+        store.threads.pop().join(PATIENCE)
+
+
+def test_the_end_of_the_interpreter_waits_for_a_collection_that_it_stops() -> None:
+    """At the end a store is told to stop collecting, once, and its thread is waited for."""
+    lines = printed(ENDED, "stoppable")
+    assert lines == ["stopped", "collected here"]
+
+
+def test_the_end_of_the_interpreter_waits_a_second_at_most() -> None:
+    """A collection that cannot be stopped holds the end up for a second, and is cut off."""
+    started = time.monotonic()
+    assert printed(ENDED, "unstoppable") == ["stopped"]
+    assert time.monotonic() - started < PATIENCE
 
 
 def test_many_threads_that_ask_at_once_start_one_worker(store: Rubbish) -> None:
@@ -310,21 +426,10 @@ def test_a_failure_is_logged_and_collecting_goes_on(
     store.failure = None
     collect_now(store)
     store.wait_until_begun()
-    assert len(set(store.threads)) == 1
     (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert record.levelno == logging.ERROR
     assert record.exc_info is not None
     assert "the disk is gone" in str(record.exc_info[1])
-
-
-def test_collecting_works_again_after_the_worker_was_stopped(store: Rubbish) -> None:
-    """The next request after a stop of the worker starts another one."""
-    assert collect(store)
-    store.wait_until_begun()
-    stop_cleanup_worker(PATIENCE)
-    assert collect(store)
-    store.wait_until_begun()
-    assert len(set(store.threads)) == 2
 
 
 def test_stopping_all_actors_leaves_the_worker_alone(store: Rubbish) -> None:
@@ -334,10 +439,9 @@ def test_stopping_all_actors_leaves_the_worker_alone(store: Rubbish) -> None:
     store.wait_until_begun()
     assert ActorRegistry.get_all() == []
     ActorRegistry.stop_all(timeout=PATIENCE)
+    assert not collect(store)
     store.go_on.set()
     collect_now(store)
-    store.wait_until_begun()
-    assert len(set(store.threads)) == 1
 
 
 # What goes wrong for good in a process, and what forks, happens in one of its own.
@@ -364,43 +468,36 @@ def say(line):  # in one piece, whatever other threads and processes say
 store = Store()
 """
 
-STOPPED_BEFORE_A_JOB = """
-store.go_on.set()
+ENDED = """
+if "stoppable" in sys.argv:
+    Store.stop_gc = lambda self: (say("stopped"), self.go_on.set())
+else:
+    Store.stop_gc = lambda self: say("stopped")
 assert collect(store)
 store.begun.acquire()
-worker = cleanup._slot._ref
-store.go_on.clear()
-worker.tell([cleanup._Job(store)])
-store.begun.acquire()
-stopped = worker.stop(block=False)
-deadline = time.monotonic() + 10
-while not collect(store) and time.monotonic() < deadline:  # put behind the stop, and lost
-    time.sleep(0.001)
-store.go_on.set()
-stopped.get(timeout=10)
-say(f"asked again: {collect(store)}")
-cleanup._slot._ref.stop(timeout=10)
 """
 
 FORKED = """
 def workers():
     return [thread for thread in threading.enumerate() if thread.name.startswith("CleanupWorker")]
 
-store.go_on.set()
 assert collect(store)
 store.begun.acquire()
 assert len(workers()) == 1
-if "stopped" in sys.argv:
-    cleanup._slot._ref.stop(timeout=10)
+if "idle" in sys.argv:
+    store.go_on.set()
+    workers()[0].join(10)
 pid = os.fork()
 if pid == 0:
     store.where = "in the child"
+    store.go_on = threading.Event()
     pykka.ActorRegistry.stop_all(timeout=10)  # does not wait for the parent's worker
     deadline = time.monotonic() + 10
     while not collect(store) and time.monotonic() < deadline:
         time.sleep(0.001)
     say(f"workers in the child: {len(workers())}")
     os._exit(0 if store.begun.acquire(timeout=10) else 1)
+store.go_on.set()
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 """
 
@@ -418,14 +515,7 @@ def printed(script: str, *arguments: str) -> list[str]:
     return ran.stdout.splitlines()
 
 
-def test_a_job_that_a_stopped_worker_left_undone_does_not_end_collecting() -> None:
-    """Collecting goes on after a stopped worker has lost a job."""
-    lines = printed(STOPPED_BEFORE_A_JOB)
-    assert "asked again: True" in lines
-    assert lines.count("collected here") >= 3
-
-
-@pytest.mark.parametrize("before", ["working", "stopped"])
+@pytest.mark.parametrize("before", ["working", "idle"])
 def test_a_forked_child_gets_a_worker_of_its_own(before: str) -> None:
     """A forked child starts a worker of its own."""
     lines = printed(FORKED, before)
@@ -451,12 +541,12 @@ def test_nothing_stays_busy_whatever_instruction_is_interrupted(
 
 def test_an_interval_goes_on_whatever_instruction_is_interrupted(monotonic: Clock) -> None:
     """After an exception at any instruction an interval is due again, a turn later at most."""
-    policy = Interval(60)
+    policy = Interval(60, CookieStore())
     number, place = 0, "the beginning"
     while place:
         number += 1
         monotonic.advance(60)
-        place = interrupt(policy, number, (cleanup.__file__,))
+        place = interrupt(policy, number, (cleanup.__file__, base.__file__))
         monotonic.advance(60)
         answers = [policy(), policy(), policy()]
         assert answers.count(True) == 1, place
@@ -503,6 +593,18 @@ def test_a_store_that_expires_by_itself_is_never_collected() -> None:
     maybe_collect(policy, Expiring())
     assert asked == []
     assert cleanup_threads() == []
+
+
+def test_a_cookie_store_has_nothing_to_collect() -> None:
+    """A cookie store is not collected: its sessions expire with their cookies."""
+    asked: list[bool] = []
+
+    def policy() -> bool:
+        asked.append(True)
+        return True
+
+    maybe_collect(policy, CookieStore())
+    assert asked == []
 
 
 def test_a_process_that_forks_without_hooks_starts_no_worker(
@@ -553,6 +655,107 @@ def test_a_request_removes_what_has_expired_and_nothing_else(tmp_path: Path, clo
     stop_cleanup_worker(PATIENCE)
     alive.get(serve(store, "never"))
     assert rows(store.directory) == 1
+    store.close()
+
+
+def test_a_stopped_collection_is_left_to_another_process(tmp_path: Path, clock: Clock) -> None:
+    """A collection that is stopped is due again at once, and one that had finished is not."""
+    store = DiskStore(tmp_path / "sessions", lifetime=600)
+    for _ in range(25):
+        Browser().get(serve(store, "never"))
+    clock.advance(2 * 600 + 5 * 3600)
+    assert store.claim_gc(300) == 0
+    store.stop_gc()
+    assert store.gc() == 0
+    assert store.claim_gc(300) == 0
+    assert store.gc() == 25
+    assert store.claim_gc(300) == 300
+    store.close()
+
+
+def claim_often(barrier: Barrier, directories: list[Path], answers: Queue[list[float]]) -> None:
+    """Claim the collection of each store at the same moment as other processes do."""
+    found: list[float] = []
+    for directory in directories:
+        store = DiskStore(directory)
+        barrier.wait(PATIENCE)
+        found.append(store.claim_gc(300))
+        store.close()
+    answers.put(found)
+
+
+def test_one_of_many_processes_collects_in_an_interval(tmp_path: Path) -> None:
+    """Of four processes that claim a collection at the same moment, one has it."""
+    context = get_context("spawn")
+    barrier, answers = context.Barrier(4), context.Queue()
+    directories = [tmp_path / str(number) for number in range(25)]
+    processes = [
+        context.Process(target=claim_often, args=(barrier, directories, answers)) for _ in range(4)
+    ]
+    for process in processes:
+        process.start()
+    found = [answers.get(timeout=60) for _ in processes]
+    for process in processes:
+        process.join(PATIENCE)
+        assert process.exitcode == 0
+    for of_one_store in zip(*found, strict=True):
+        assert of_one_store.count(0.0) == 1
+        assert all(299 < wait <= 300 for wait in of_one_store if wait)
+
+
+def test_a_plain_diskcache_keeps_when_it_was_collected(tmp_path: Path) -> None:
+    """diskcache opens a collected store, finds nothing wrong with it, and keeps the interval."""
+    store = DiskStore(tmp_path / "sessions")
+    Browser().get(serve(store, "never"))
+    assert store.claim_gc(300) == 0
+    with closing(diskcache.Cache(str(store.directory))) as cache:
+        assert cache.check() == []
+        assert len(list(cache.iterkeys())) == 1
+    store.close()
+    other = DiskStore(tmp_path / "sessions")
+    assert 290 < other.claim_gc(300) <= 300
+    other.close()
+
+
+@pytest.mark.parametrize(
+    "planted", ["''", "'1'", "x'31'", "CAST(x'ff' AS TEXT)", "NULL", "9e999", "-9e999"]
+)
+def test_a_store_that_was_collected_at_no_time_is_due(tmp_path: Path, planted: str) -> None:
+    """Whatever stands in the place of the time, a store is collected, and then not again."""
+    store = DiskStore(tmp_path / "sessions")
+    assert store.claim_gc(300) == 0
+    query(
+        store.directory,
+        f"UPDATE Settings SET value = {planted} WHERE key = 'glimr_session_collected_at'",
+    )
+    assert store.claim_gc(300) == 0
+    assert store.claim_gc(300) > 0
+    store.close()
+
+
+@pytest.mark.parametrize("kind", ["disk", "other"])
+def test_a_store_that_was_collected_in_the_future_is_due(
+    tmp_path: Path, clock: Clock, kind: str
+) -> None:
+    """A clock that was set back does not hold up collecting."""
+    store = DiskStore(tmp_path / "sessions") if kind == "disk" else CookieStore()
+    assert store.claim_gc(300) == 0
+    clock.advance(-3600)
+    assert store.claim_gc(300) == 0
+    assert store.claim_gc(300) == 300
+    store.close()
+
+
+def test_a_store_that_is_not_due_is_not_written(tmp_path: Path) -> None:
+    """To ask a store whether to collect waits for no writer, unless it is due."""
+    store = DiskStore(tmp_path / "sessions", timeout=0.1)
+    assert store.claim_gc(300) == 0
+    with closing(sqlite3.connect(store.directory / "cache.db")) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        assert store.claim_gc(300) > 0
+        with pytest.raises(StoreUnavailable):
+            store.claim_gc(1e-9)
+        writer.rollback()
     store.close()
 
 

@@ -35,8 +35,8 @@ IN_A_HEADER: Final = {
 }
 IN_NO_HEADER: Final = {
     "store", "absolute_lifetime", "commit_on_error", "flash_until_read", "gc", "gc_chance",
-    "gc_interval", "key", "secret_keys",
-    "disk_directory", "disk_durability",
+    "gc_interval", "key", "secret_keys", "rotation_grace",
+    "disk_directory", "disk_durability", "disk_mode",
 }  # fmt: skip
 
 every_attack = pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS.keys())

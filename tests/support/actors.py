@@ -29,7 +29,7 @@ def cleanup_threads() -> list[threading.Thread]:
 
 
 def stop_cleanup_worker(timeout: float = 10.0) -> None:
-    """Stop the cleanup worker, if there is one, after what it has been told."""
-    ref = cleanup._slot._ref
-    if ref is not None:
-        ref.stop(timeout=timeout)
+    """Wait for the cleanup worker, if there is one, to have done what it has been told."""
+    for thread in list(cleanup._slot._threads):
+        thread.join(timeout)
+        assert not thread.is_alive()

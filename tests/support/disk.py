@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import multiprocessing
+import re
 import sqlite3
 from pathlib import Path
 from typing import Any, Self
 
-from glimr_session import DiskStore
+import pytest
+
+from glimr_session import DiskStore, StoreUnavailable
 from glimr_session.stores.disk.queries import SessionConnection
 from glimr_session.testing.contract import begin
 from tests.conftest import Clock
 
-__all__ = ["LockHolder", "begin_and_expire", "open_files", "query", "record_statements"]
+__all__ = [
+    "LockHolder",
+    "begin_and_expire",
+    "open_files",
+    "query",
+    "record_statements",
+    "start_in_outage",
+]
 
 PATIENCE = 30.0
 """Seconds that another process may take."""
@@ -43,6 +53,21 @@ def record_statements(store: DiskStore) -> tuple[SessionConnection, list[str]]:
     pooled.connection.set_trace_callback(statements.append)
     pool.release(pooled)
     return pooled.connection, statements
+
+
+def start_in_outage(
+    directory: Path, match: str, caplog: pytest.LogCaptureFixture, timeout: float = 0.2
+) -> DiskStore:
+    """Return a store that could not open its database, has logged why, and says it at each use."""
+    store = DiskStore(directory, timeout=timeout)
+    (record,) = caplog.records
+    assert record.levelname == "ERROR"
+    assert re.search(match, record.getMessage())
+    for operation in (store.open, store.destroy):
+        with pytest.raises(StoreUnavailable, match=match):
+            operation("0" * 64)
+    assert caplog.records == [record]
+    return store
 
 
 def begin_and_expire(store: DiskStore, clock: Clock, number: int) -> None:

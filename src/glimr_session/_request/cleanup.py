@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import queue
 import random
+import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
@@ -31,6 +34,10 @@ __all__ = [
 
 logger = logging.getLogger("glimr_session")
 
+_RETRY: Final = 60.0  # seconds until a store that could not be asked is asked again, at most
+
+_PATIENCE: Final = 1.0  # seconds that the end of the interpreter waits for a collection
+
 Policy: TypeAlias = Callable[[], bool]
 """Called after each request that committed something; returns whether to collect now."""
 
@@ -50,29 +57,40 @@ class Lottery:
 
 
 class Interval:
-    """Collects at most once per interval in each process, on a committed request."""
+    """Collects about once per interval in all processes together, on a committed request.
 
-    def __init__(self, every: Duration = 300.0) -> None:
+    The store remembers when that was, so that it does not begin anew with each process. It is
+    asked at the first committed request of a process, and then only when the interval may have
+    passed. If a collection fails, or its process is killed, the next interval tries again. A
+    store that could not be asked is asked again a minute later at most.
+    """
+
+    def __init__(self, every: Duration, store: SessionStore) -> None:
         self._every = to_seconds("gc_interval", every)
-        self._last = _Turn(time.monotonic())
+        self._store = store
+        self._turn = _Turn(time.monotonic())
 
     def __call__(self) -> bool:
         now = time.monotonic()
-        last = self._last
-        if now - last.time < self._every:
+        last = self._turn
+        if now < last.due or forks_without_hooks():  # a master of uWSGI could not collect
             return False
-        # Of two requests at once, one collects: setdefault is one step. If a signal handler
+        # Of two requests at once, one asks: setdefault is one step. If a signal handler
         # raises after it, the next request goes on to the turn that was taken in vain.
-        turn = _Turn(now)
-        self._last = last.__dict__.setdefault("next", turn)
-        return self._last is turn
+        turn = _Turn(now + min(self._every, _RETRY))
+        self._turn = current = last.__dict__.setdefault("next", turn)
+        if current is not turn:
+            return False
+        wait = self._store.claim_gc(self._every)
+        turn.due = now + (min(wait, self._every) if wait > 0 else self._every)
+        return wait <= 0
 
 
 class _Turn:
-    """When an interval was last due; and, once it is due again, the next turn."""
+    """When a store has to be asked, by ``time.monotonic``; and, once it was, the next turn."""
 
-    def __init__(self, time: float) -> None:
-        self.time = time
+    def __init__(self, due: float) -> None:
+        self.due = due
 
 
 def never() -> bool:
@@ -80,48 +98,56 @@ def never() -> bool:
     return False
 
 
-def make_policy(config: SessionConfig) -> Policy:
-    """Return the policy that a configuration asks for."""
+def make_policy(config: SessionConfig, store: SessionStore) -> Policy:
+    """Return the policy that a configuration asks for, for one store."""
     if not isinstance(config.gc, str):
         return config.gc
     if config.gc == "lottery":
         return Lottery(config.gc_chance)
     if config.gc == "interval":
-        return Interval(config.gc_interval)
+        return Interval(config.gc_interval, store)
     return never if config.gc == "never" else import_string("gc", config.gc)
 
 
 class _Job:
-    """A store to collect. While it exists, it is queued or being collected."""
+    """A store to collect. While it exists, it is about to be collected or being collected."""
 
     def __init__(self, store: SessionStore) -> None:
         self.store = store
 
 
 class CleanupWorker(pykka.ThreadingActor):
-    """Removes, in a thread of its own, the expired sessions of each store it is sent.
+    """Removes, in a thread of its own, the expired sessions of the store it is sent, and ends.
 
-    A message is a list of one job, which is taken out: the actor's thread keeps the last message
-    while it waits for the next one.
+    Pykka's registry does not know it. Its thread belongs to this process: a child that finds
+    the worker in the registry would wait for it for ever in ``stop_all()``. And the registry's
+    lock may be locked for ever in a child, if another thread of the parent was starting an
+    actor at the fork.
+
+    The message is a list of one job, which is taken out: whoever keeps the message does not
+    keep the job.
     """
 
-    use_daemon_thread = True
-
-    def __init__(self, slot: _WorkerSlot) -> None:
+    def __init__(self, threads: deque[threading.Thread]) -> None:
         super().__init__()
-        self._slot = slot
+        self._threads = threads
 
     @staticmethod
     def _create_actor_inbox() -> queue.SimpleQueue[Any]:
         return queue.SimpleQueue()  # has no lock that a signal handler could leave locked
 
-    def on_start(self) -> None:
-        """Take the place of the process's worker; it has its first job already."""
-        self._slot._ref = self.actor_ref  # pyright: ignore[reportAttributeAccessIssue]  # Self
+    def _start_actor_loop(self) -> None:
+        thread = threading.Thread(target=self._actor_loop, name=type(self).__name__, daemon=True)
+        thread.start()
+        self._threads.append(thread)
 
     def on_receive(self, message: list[_Job]) -> None:
         """Collect one store. A failure is logged, and a later request tries again."""
-        job = message.pop()
+        self.actor_stopped.set()  # after this message; stop() would take the registry's lock
+        try:
+            job = message.pop()
+        except IndexError:  # the request was interrupted, and has taken it back
+            return
         started = time.monotonic()
         try:
             removed = job.store.gc()
@@ -144,37 +170,35 @@ class _WorkerSlot:
     def __init__(self) -> None:
         self.pid: Final = os.getpid()
         self._jobs: list[weakref.ref[_Job]] = []  # each removes itself when its job is gone
-        self._ref: pykka.ActorRef[CleanupWorker] | None = None
+        # One collects at a time, but a job is gone a moment before its thread.
+        self._threads: deque[threading.Thread] = deque(maxlen=4)
+        self._ended = False
 
     def collect(self, store: SessionStore) -> bool:
-        if self._ref is not None and not self._ref.is_alive():
-            self._ref = None  # and with it what was queued too late
         message = [_Job(store)]
         try:
             self._jobs.append(weakref.ref(message[0], self._jobs.remove))
-            is_first = self._jobs[0]() is message[0]
-            if not is_first:
-                message.clear()
-            elif self._ref is None:  # one thread at a time comes here: the first job's
-                _start_worker(self, message)
+            begins = self._jobs[0]() is message[0] and not self._ended
+            if begins:  # one thread at a time comes here: the first job's
+                worker = CleanupWorker(self._threads)
+                worker.actor_ref.tell(message)
+                worker._start_actor_loop()
             else:
-                self._ref.tell(message)
+                message.clear()
         except BaseException:
             message.clear()  # a traceback that somebody keeps would keep the job
             raise
-        return is_first
+        return begins
 
-
-def _start_worker(slot: _WorkerSlot, message: list[_Job]) -> None:
-    """Start a worker that Pykka's registry does not know.
-
-    Its thread belongs to this process: a child that finds the worker in the registry would
-    wait for it for ever in ``stop_all()``. And the registry's lock may be locked for ever in
-    a child, if another thread of the parent was starting an actor at the fork.
-    """
-    worker = CleanupWorker(slot)
-    worker.actor_ref.tell(message)
-    worker._start_actor_loop()
+    def end(self) -> None:
+        """Have the collection at work stopped, and wait for its thread, a second at most."""
+        self._ended = True
+        deadline = time.monotonic() + _PATIENCE
+        for job in [reference() for reference in list(self._jobs)]:
+            if job is not None:
+                job.store.stop_gc()
+        for thread in list(self._threads):
+            thread.join(max(deadline - time.monotonic(), 0.0))
 
 
 _slot = _WorkerSlot()
@@ -186,6 +210,17 @@ def _forget_after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_forget_after_fork)
+
+
+@atexit.register
+def _end() -> None:
+    """End the worker with its interpreter.
+
+    A thread that is left when a sub-interpreter ends, as those of mod_wsgi do, aborts the whole
+    process. At the end of the main one it is cut off wherever it is.
+    """
+    if _slot.pid == os.getpid():
+        _slot.end()
 
 
 def collect(store: SessionStore) -> bool:

@@ -32,10 +32,12 @@ class ReceivedCookies(NamedTuple):
     Attributes:
         verified: those whose signature is right, one for each value.
         refused: whether there are others.
+        newer: whether a newer key may have signed one of these.
     """
 
     verified: tuple[VerifiedCookie, ...]
     refused: bool
+    newer: bool = False
 
 
 class SessionCookie:
@@ -99,7 +101,7 @@ class SessionCookie:
         """
         header = headers if isinstance(headers, str) else "; ".join(headers)
         found: list[VerifiedCookie] = []
-        refused = False
+        refused = newer = False
         for candidate in self._candidates(header):
             value = candidate
             if value.startswith('"') and value.endswith('"'):
@@ -107,6 +109,7 @@ class SessionCookie:
             verified = self._signer.unsign(value) if value.isascii() else None
             if verified is None:
                 refused = True
+                newer = newer or self._signer.may_be_newer(value)
             else:
                 found.append(verified)
         if len(found) > 1:  # the newest one for each value
@@ -114,7 +117,7 @@ class SessionCookie:
             for cookie in found:
                 newest[cookie.value] = max(cookie, newest.get(cookie.value, cookie))
             found = [*newest.values()]
-        return ReceivedCookies(tuple(found), refused)
+        return ReceivedCookies(tuple(found), refused, newer)
 
     def set(
         self, value: str, origin: Origin, *, lifetime: float = 0.0, on_close: bool | None = None

@@ -27,7 +27,8 @@ class Lookup(NamedTuple):
         stored: that session.
         new_id: the id of a new session, where there is none. One that the store does not know
             is never adopted: it may be an attacker's, who waits for somebody to log in with it.
-        moved: whether there is none because a login has moved it a moment ago.
+        behind: whether there is none here, but the browser may have a newer one: a login has
+            moved it a moment ago, or a newer key may have signed its cookie.
         ambiguous: whether there is none because there are two.
     """
 
@@ -35,7 +36,7 @@ class Lookup(NamedTuple):
     cookie: VerifiedCookie | None = None
     stored: StoredSession | None = None
     new_id: str = ""
-    moved: bool = False
+    behind: bool = False
     ambiguous: bool = False
 
 
@@ -55,10 +56,11 @@ def look_up(received: ReceivedCookies, store: SessionStore) -> Lookup:
         living = list({found[1].id: found for found in living}.values())
     if len(living) == 1:
         return Lookup(received, *living[0])
-    moved = not living and any(
-        call_store(store.has_moved, cookie.value) for cookie in received.verified
+    behind = not living and (
+        received.newer
+        or any(call_store(store.has_moved, cookie.value) for cookie in received.verified)
     )
-    return Lookup(received, new_id=generate_id(), moved=moved, ambiguous=bool(living))
+    return Lookup(received, new_id=generate_id(), behind=behind, ambiguous=bool(living))
 
 
 def call_store(operation: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Final, Self
 
 from .._log import warn
+from .._validation import to_seconds
 from ..config import SessionConfig
 from ..registry import configured_store
 from ..stores.base import NullStore, SessionStore
@@ -116,6 +117,7 @@ class SessionManager:
             config.secret_keys,
             f"glimr_session.{store.kind}.{config.cookie}",
             remember=store.server_side,
+            grace=to_seconds("rotation_grace", config.rotation_grace, allow_zero=True),
         )
         cookie = SessionCookie(
             signer,
@@ -132,7 +134,7 @@ class SessionManager:
             store,
             cookie,
             lifetime,
-            make_policy(config),
+            make_policy(config, store),
             flash_until_read=config.flash_until_read,
             commit_on_error=config.commit_on_error,
         )

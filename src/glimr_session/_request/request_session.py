@@ -89,7 +89,7 @@ class RequestSession:
     _begun = False  # the response has a status
     _failed = False  # the response is an error, and nothing is kept
     _pending: Changes | None = None  # taken from the actor, not yet written
-    _gone = False  # it has ended or moved, so that only a login or a logout counts
+    _gone = False  # it has ended, or is not here, so that only a login or a logout counts
     _nothing_left = False  # in the store, after the last commit
     _logged_out = False
     _lifetime = 0.0  # the session's own, after the last commit
@@ -316,14 +316,21 @@ class RequestSession:
             received = self._binding.cookie.read(self._cookie_headers)
             found = look_up(received, self._binding.store)
             if self.__dict__.setdefault("_fetched", found) is found:
-                self._gone = found.moved
+                self._gone = found.behind
         return self._fetched  # type: ignore[return-value]  # it was set
 
     def _warn(self, fetched: Lookup) -> None:
         name = self._binding.cookie.name
         if fetched.ambiguous:
             warn("Cookies %s of different sessions came; the request is anonymous.", name)
-        if fetched.received.refused:
+        if fetched.behind and fetched.received.newer:
+            warn(
+                "A cookie %s does not verify, but it is as recent as one of a new key: the request "
+                "is anonymous, and the cookie stays. Put the new key behind the old one in "
+                "secret_keys everywhere, before any worker has it in front.",
+                name,
+            )
+        elif fetched.received.refused:
             warn("A cookie %s does not verify and counts as absent.", name)
         if self.sealed and not {"cookie", "*"}.intersection(
             directives_of(self._headers or (), "vary")
@@ -355,9 +362,9 @@ class RequestSession:
         return changes
 
     def _begins_anew(self, changes: Changes) -> bool:
-        """Whether a request whose session has moved or ended logs in or out by itself."""
+        """Whether a request whose session has ended, or is not here, logs in or out by itself."""
         fetched = self._fetched
-        login = fetched is not None and fetched.moved and changes.id != fetched.new_id
+        login = fetched is not None and fetched.behind and changes.id != fetched.new_id
         return changes.invalidated or login
 
     def _destroy_others(self, changes: Changes) -> None:
@@ -396,7 +403,7 @@ class RequestSession:
             # this request.
             return []
         received = fetched.received
-        dead = received.verified and not (fetched.stored or fetched.ambiguous or fetched.moved)
+        dead = received.verified and not (fetched.stored or fetched.ambiguous or fetched.behind)
         if not dead and not (self._logged_out and (received.verified or received.refused)):
             return []
         return [

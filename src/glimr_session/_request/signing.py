@@ -6,6 +6,7 @@ import base64
 import functools
 import hashlib
 import hmac
+import re
 import time
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -21,6 +22,11 @@ __all__ = ["CookieSigner", "VerifiedCookie"]
 _REMEMBERED: Final = 1024  # verified cookies: 200 kB of ids
 
 _SIGNATURE_LENGTH: Final = 43  # characters of unpadded base64 for SHA-256's 32 bytes
+
+# What sign() returns: a value, the milliseconds, the signature.
+_FORM: Final = re.compile(rf"[!-~]+\.([0-9a-f]{{1,16}})\.[\w-]{{{_SIGNATURE_LENGTH}}}", re.ASCII)
+
+_CLOCK_DIFFERENCE: Final = 60.0  # seconds: how far another machine's clock may be ahead
 
 
 class VerifiedCookie(NamedTuple):
@@ -49,6 +55,7 @@ class CookieSigner:
         salt: values that were signed with another salt do not verify.
         remember: whether to remember the last 1,024 verified cookies. That pays where a page
             and the requests after it come with the same cookie.
+        grace: for how many seconds ``may_be_newer`` is true of a signed value, 0 for never.
 
     Raises:
         ConfigError: there is no key, or one that can be guessed.
@@ -59,10 +66,18 @@ class CookieSigner:
         'value'
     """
 
-    def __init__(self, secret_keys: Sequence[str], salt: str, *, remember: bool = False) -> None:
+    def __init__(
+        self,
+        secret_keys: Sequence[str],
+        salt: str,
+        *,
+        remember: bool = False,
+        grace: float = 0.0,
+    ) -> None:
         check_secret_keys(secret_keys)
         if not secret_keys:
             raise ConfigError(f"secret_keys is empty, and cookies have to be signed. {MAKE_A_KEY}")
+        self._grace = grace
         # itsdangerous signs with the last one.
         self._signer = _Signer(list(reversed(secret_keys)), salt=salt)
         # What raises is not remembered, so a flood of forged cookies drives out nothing.
@@ -80,6 +95,17 @@ class CookieSigner:
             return self._verify(signed)
         except (itsdangerous.BadSignature, ValueError, OverflowError):
             return None
+
+    def may_be_newer(self, signed: str) -> bool:
+        """Whether a value that does not verify may have been signed a moment ago, by a newer key.
+
+        Only its form and its time are looked at, and anybody can make these.
+        """
+        found = _FORM.fullmatch(signed) if self._grace else None
+        if found is None:
+            return False
+        age = time.time() - int(found[1], 16) / 1000
+        return -_CLOCK_DIFFERENCE <= age <= self._grace
 
     def _verify_anew(self, signed: str) -> VerifiedCookie:
         stamped, _, signature = signed.rpartition(".")

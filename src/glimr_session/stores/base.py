@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from datetime import timedelta
@@ -22,6 +24,7 @@ __all__ = [
     "SessionStore",
     "StoredSession",
     "new",
+    "time_left",
 ]
 
 A = TypeVar("A")
@@ -153,6 +156,41 @@ class SessionStore(ABC):
             StoreUnavailable: the storage cannot be written.
         """
 
+    def claim_gc(self, interval: float) -> float:
+        """Return 0.0 to one caller per interval, who is to call ``gc``.
+
+        All others get the seconds until the next one is due. A store that was never collected
+        is due at once, and one that was collected in the future too: the clock was set back.
+
+        Here it is remembered in this object. A store whose processes are to take turns
+        remembers it where the sessions are, in one atomic step. Whoever has the claim and does
+        not collect has used up the interval.
+
+        Args:
+            interval: seconds, the same for all callers.
+
+        Raises:
+            StoreUnavailable: the storage cannot be read or written.
+        """
+        claim: _Claim = vars(self).setdefault("_gc_claim", _Claim(-math.inf))
+        while True:
+            mine = _Claim(time.time())
+            wait = time_left(claim.time, interval, mine.time)
+            if wait > 0:
+                return wait
+            # Of two callers at once, one has it: setdefault is one step, and no lock.
+            vars(self)["_gc_claim"] = claim = vars(claim).setdefault("next", mine)
+            if claim is mine:
+                return 0.0
+
+    def stop_gc(self) -> None:  # noqa: B027  # a second is enough for most
+        """Have a ``gc`` that another thread is in the middle of return soon.
+
+        Called once, at the end of the interpreter, which waits for a second. After that a main
+        interpreter cuts the thread off wherever it is, and the end of a sub-interpreter aborts
+        its process. So a store whose ``gc`` may take longer overrides this.
+        """
+
     def touch(self, cookie_value: str) -> bool:
         """Push the idle timeout on, never past the absolute one; return whether it is there.
 
@@ -253,6 +291,23 @@ class SessionStore(ABC):
             ({'n': 1}, {})
         """
         return _FunctionStore(load, save, destroy, gc, cookie_value)
+
+
+class _Claim:
+    """When a store was claimed for collecting; and, once it is again, the next claim."""
+
+    def __init__(self, time: float) -> None:
+        self.time = time
+
+
+def time_left(since: object, interval: float, now: float) -> float:
+    """Return the seconds until an interval has passed since a time; 0.0 if it has.
+
+    No time at all, or one in the future, counts as long ago.
+    """
+    if not isinstance(since, int | float) or not since <= now:
+        return 0.0
+    return max(since + interval - now, 0.0)
 
 
 class _FunctionStore(SessionStore):

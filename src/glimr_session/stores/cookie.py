@@ -59,6 +59,7 @@ class CookieStore(SessionStore):
 
     kind = "cookie"
     server_side = False
+    expires_by_itself = True
     max_cookie_size = _MAX_SIZE
 
     def __init__(

@@ -784,6 +784,25 @@ class StoreContract:
             assert all(store.open(cookie_value) is None for cookie_value in old)
         assert store.gc() == 0
 
+    def test_one_of_many_callers_collects_in_an_interval(
+        self, store: SessionStore, clock: Clock
+    ) -> None:
+        """Of many callers one is to collect; the others are told when the next one is due."""
+        answers: list[float] = []
+
+        def ask() -> None:
+            answers.append(store.claim_gc(300.0))
+            store.close()
+
+        for passed in (0.0, 300.0, 1000.0):
+            clock.advance(passed)
+            answers.clear()
+            run_all([ask] * 8)
+            assert answers.count(0.0) == 1
+            assert all(299 < wait <= 300 for wait in answers if wait)
+        clock.advance(200)
+        assert 99 < store.claim_gc(300.0) <= 100
+
     def test_many_threads_lose_nothing(self, store: SessionStore) -> None:
         """Where commits are atomic, every increment and every key of every thread is there."""
         threads, rounds = 4, 25

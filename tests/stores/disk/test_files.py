@@ -1,20 +1,18 @@
-"""The files of the disk store: its directory, and the database that diskcache makes in it."""
+"""The files of the disk store: the database that diskcache makes, and its log."""
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import sqlite3
 import stat
 import subprocess
 import sys
-import tempfile
 import time
 import zlib
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import diskcache
 import pytest
@@ -25,7 +23,7 @@ from glimr_session.stores.disk import files
 from glimr_session.stores.disk.files import log_identity
 from glimr_session.testing.contract import Request, begin, content, put
 from tests.conftest import Clock
-from tests.support.disk import LockHolder, begin_and_expire, query
+from tests.support.disk import LockHolder, begin_and_expire, query, start_in_outage
 
 TRIGGERS: Final = {
     "Settings_count_insert",
@@ -49,221 +47,6 @@ def triggers(directory: Path) -> set[str]:
 
 def settings(directory: Path) -> dict[str, Any]:
     return dict(query(directory, "SELECT key, value FROM Settings"))
-
-
-# The directory's name.
-
-
-@pytest.mark.parametrize(
-    ("written", "meant"),
-    [
-        ("/srv/shop", "/srv/shop"),
-        ("var/sessions", "{cwd}/var/sessions"),
-        (Path("var/sessions"), "{cwd}/var/sessions"),
-        ("~", "/home/ada"),
-        ("~/shop", "/home/ada/shop"),
-        ("$STATE_DIR/shop", "/var/lib/shop"),
-        ("${STATE_DIR}/shop", "/var/lib/shop"),
-        ("a/$STATE_NAME/b", "{cwd}/a/state/b"),
-        ("/srv/$", "/srv/$"),
-        ("/srv/shop~", "/srv/shop~"),
-        ("$SUBSTITUTE/shop", "{cwd}/$NOBODY/shop"),
-    ],
-    ids=str,
-)
-def test_variables_and_home_directories_are_expanded(
-    written: str | Path, meant: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """``~``, ``$NAME`` and ``${NAME}`` stand for what they do in a shell; the path is absolute."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", "/home/ada")
-    monkeypatch.setenv("STATE_DIR", "/var/lib")
-    monkeypatch.setenv("STATE_NAME", "state")
-    monkeypatch.setenv("SUBSTITUTE", "$NOBODY")  # a value is not expanded again
-    assert files.expand_directory(written) == Path(meant.format(cwd=tmp_path))
-
-
-@pytest.mark.parametrize("directory", ["$STATE_DIR", "$STATE_DIR/shop", "/srv/${STATE_DIR}/shop"])
-@pytest.mark.parametrize("text", [None, ""], ids=["unset", "empty"])
-def test_a_variable_that_is_not_set_is_refused(
-    directory: str, text: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """No directory is named "$STATE_DIR", nor is one made in / for a variable that is empty."""
-    if text is None:
-        monkeypatch.delenv("STATE_DIR", raising=False)
-    else:
-        monkeypatch.setenv("STATE_DIR", text)
-    with pytest.raises(ConfigError) as caught:
-        files.expand_directory(directory)
-    message = str(caught.value)
-    assert message.startswith(f"directory: {directory!r}: ")
-    assert "STATE_DIR is not set, or empty" in message
-    assert "write the path out" in message
-
-
-def no_user(_key: object) -> NoReturn:
-    """Answer as the user database does for a user that is not in it."""
-    raise KeyError
-
-
-@pytest.mark.parametrize("home", [None, ""], ids=["unset", "empty"])
-def test_a_home_directory_that_is_not_known_is_refused(
-    home: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """``~`` without HOME is a ConfigError with advice: no RuntimeError, and nothing in /."""
-    monkeypatch.setattr("pwd.getpwuid", no_user)
-    if home is None:
-        monkeypatch.delenv("HOME", raising=False)
-    else:
-        monkeypatch.setenv("HOME", home)
-    for directory in ("~", "~/shop"):
-        with pytest.raises(ConfigError) as caught:
-            files.expand_directory(directory)
-        message = str(caught.value)
-        assert message.startswith(f"directory: {directory!r}: ")
-        assert "Set HOME" in message
-        assert "write the path out" in message
-
-
-def test_the_home_directory_of_nobody_is_refused() -> None:
-    """``~name`` of a user that this machine does not have is a ConfigError that names it."""
-    with pytest.raises(
-        ConfigError, match=r"^directory: '~nosuchuser/shop': there is no user nosuchuser"
-    ):
-        files.expand_directory("~nosuchuser/shop")
-
-
-@pytest.mark.parametrize("directory", ["", "a\0b", "a\ud800b"], ids=repr)
-def test_what_is_no_path_is_refused(directory: str) -> None:
-    """An empty path, one with a null character and one that is no text are ConfigErrors."""
-    with pytest.raises(ConfigError, match=r"^directory: .* is not a path") as caught:
-        files.expand_directory(directory)
-    assert repr(directory) in str(caught.value)
-
-
-def test_a_working_directory_that_is_gone_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A relative directory cannot be found below one that was deleted."""
-    gone = tmp_path / "gone"
-    gone.mkdir()
-    monkeypatch.chdir(gone)
-    gone.rmdir()
-    with pytest.raises(ConfigError, match=r"^directory: 'shop' .*working directory.*absolute"):
-        files.expand_directory("shop")
-
-
-def test_a_store_is_made_in_the_expanded_directory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A store with a variable that is not set makes no directory of that name, where it stands."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("STATE_DIR", raising=False)
-    with pytest.raises(ConfigError, match="STATE_DIR is not set"):
-        DiskStore("$STATE_DIR/shop")
-    assert list(tmp_path.iterdir()) == []
-    monkeypatch.setenv("STATE_DIR", str(tmp_path))
-    assert DiskStore("$STATE_DIR/shop").directory == tmp_path / "shop"
-
-
-# The directory.
-
-
-def test_the_directory_is_made_for_its_owner_alone(directory: Path) -> None:
-    """The store makes a missing directory, and missing parents, with mode 0700 for itself."""
-    DiskStore(directory)
-    assert directory.stat().st_mode & 0o777 == 0o700
-
-
-@pytest.mark.parametrize("mode", [0o755, 0o750, 0o707, 0o701])
-def test_a_directory_that_is_open_to_others_is_refused_at_start(directory: Path, mode: int) -> None:
-    """The start raises ConfigError, which names the mode and the command that mends it."""
-    directory.mkdir(parents=True)
-    directory.chmod(mode)
-    with pytest.raises(ConfigError, match=f"mode 0{mode:o}.*chmod 700"):
-        DiskStore(directory)
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
-@pytest.mark.parametrize("mode", [0o700, 0o755, 0o500])
-def test_a_directory_of_another_user_is_refused_at_start(directory: Path, mode: int) -> None:
-    """The start raises ConfigError, for root too, and does not advise a chmod that helps nobody."""
-    directory.mkdir(parents=True)
-    directory.chmod(mode)
-    os.chown(directory, 1, 1)
-    with pytest.raises(ConfigError, match=r"belongs to the user \w+ \(1\)") as caught:
-        DiskStore(directory)
-    message = str(caught.value)
-    assert "(0)" in message
-    assert f"chown -R root {directory}" in message
-    assert "chmod" not in message
-    assert list(directory.iterdir()) == []
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
-@pytest.mark.parametrize("name", ["cache.db", "cache.db-wal"])
-def test_a_file_of_another_user_is_refused_at_start(directory: Path, name: str) -> None:
-    """A database that somebody else has made there is not damaged: its owner is to be changed."""
-    store = DiskStore(directory)
-    begin(store)
-    os.chown(directory / name, 1, 1)
-    with pytest.raises(ConfigError, match=rf"{name} belongs to the user \w+ \(1\)") as caught:
-        DiskStore(directory)
-    assert f"chown -R root {directory / name}" in str(caught.value)
-    store.close()
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
-def test_a_user_without_a_name_is_told_by_number(directory: Path) -> None:
-    """An owner that the user database does not know is a number in the message."""
-    directory.mkdir(mode=0o700, parents=True)
-    os.chown(directory, 54321, 54321)
-    with pytest.raises(ConfigError, match=r"belongs to the user 54321,"):
-        DiskStore(directory)
-
-
-@pytest.mark.parametrize(
-    ("code", "advised"),
-    [
-        (errno.EROFS, "read-only"),
-        (errno.ENOSPC, "Free some space"),
-        (errno.EDQUOT, "Free some space"),
-        (errno.EPERM, "allow"),
-        (errno.EIO, "Name another directory"),
-    ],
-    ids=errno.errorcode.get,
-)
-def test_the_advice_is_for_the_failure(
-    directory: Path, monkeypatch: pytest.MonkeyPatch, code: int, advised: str
-) -> None:
-    """A directory that cannot be written for another reason than its mode needs no chmod."""
-
-    def fail(*_args: object, **_options: object) -> NoReturn:
-        raise OSError(code, os.strerror(code))
-
-    monkeypatch.setattr(tempfile, "TemporaryFile", fail)
-    with pytest.raises(ConfigError, match="cannot be written") as caught:
-        DiskStore(directory)
-    assert advised in str(caught.value)
-    assert "chmod" not in str(caught.value)
-
-
-@pytest.mark.parametrize("mode", [0o500, 0o600, 0o300])
-def test_a_read_only_directory_is_refused_at_start(directory: Path, mode: int) -> None:
-    """The start raises ConfigError, so that the first request does not have to."""
-    directory.mkdir(parents=True)
-    directory.chmod(mode)
-    with pytest.raises(ConfigError, match=f"cannot be written.*Run: chmod 700 {directory}$"):
-        DiskStore(directory)
-    directory.chmod(0o700)
-
-
-def test_a_directory_that_cannot_be_made_is_refused_at_start(tmp_path: Path) -> None:
-    """The start raises ConfigError if a file is in the way."""
-    (tmp_path / "file").write_text("")
-    for directory in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(ConfigError, match=r"cannot be made.* is in the way"):
-            DiskStore(directory)
 
 
 # A new database.
@@ -411,24 +194,24 @@ def test_a_start_on_a_good_database_writes_nothing(directory: Path) -> None:
     assert (directory / "cache.db").read_bytes() == before
 
 
-def test_a_damaged_database_is_refused_at_start(directory: Path) -> None:
-    """The start raises StoreUnavailable with advice, and leaves the file as it is."""
+def test_a_damaged_database_is_told_at_start(
+    directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The start logs an error with advice, each use raises it, and the file stays as it is."""
     directory.mkdir(mode=0o700, parents=True)
     (directory / "cache.db").write_bytes(b"this is no database " * 1000)
-    with pytest.raises(StoreUnavailable, match="move it away"):
-        DiskStore(directory)
+    start_in_outage(directory, "move it away", caplog)
     assert (directory / "cache.db").read_bytes().startswith(b"this is no database")
 
 
 @pytest.mark.parametrize("missing", ["Settings", "Cache"])
-def test_a_database_without_the_tables_of_diskcache_is_refused_at_start(
-    directory: Path, missing: str
+def test_a_database_without_the_tables_of_diskcache_is_told_at_start(
+    directory: Path, missing: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The start raises StoreUnavailable with advice if a table is missing."""
+    """The start logs an error with advice if a table is missing."""
     DiskStore(directory).close()
     query(directory, f"ALTER TABLE {missing} RENAME TO Elsewhere")
-    with pytest.raises(StoreUnavailable, match=r"no such table.*move it away"):
-        DiskStore(directory)
+    start_in_outage(directory, r"no such table.*move it away", caplog)
 
 
 EVICTING: Final[dict[str, dict[str, Any]]] = {
@@ -519,38 +302,82 @@ def test_a_database_of_an_old_version_gets_its_triggers_back(
 
 
 @pytest.mark.parametrize("mending", ["triggers", "settings"])
-def test_mending_a_database_waits_no_longer_than_the_timeout(directory: Path, mending: str) -> None:
-    """A start that has to change a locked database raises StoreUnavailable after the timeout."""
-    as_an_old_version_left_it(directory, 3)
+def test_a_start_mends_a_locked_database_later(
+    directory: Path, mending: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A start that would have to change a locked database reads it, and says what is left to do."""
+    session_id = as_an_old_version_left_it(directory, 3)[0]
     if mending == "settings":
         plain_cache(directory, **EVICTING["eviction_policy"]).close()
     with LockHolder(directory):
-        started = time.monotonic()
-        with pytest.raises(StoreUnavailable, match="cannot be opened"):
-            DiskStore(directory, timeout=0.2)
-        assert time.monotonic() - started < 5
+        store = DiskStore(directory, timeout=60)
+        assert "could not be set back (database is locked)" in caplog.text
+        assert content(store, session_id) == ({"n": 0}, {"x": 0})
+        store.close()
     DiskStore(directory).close()
     assert triggers(directory) == TRIGGERS
+    assert settings(directory)["eviction_policy"] == "none"
 
 
-def test_settings_that_diskcache_cannot_read_are_an_outage_at_start(directory: Path) -> None:
-    """A start that has to mend a database and fails on its settings raises StoreUnavailable."""
+def test_settings_that_diskcache_cannot_read_are_an_outage_at_start(
+    directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A start that has to mend a database and fails on its settings says so."""
     DiskStore(directory).close()
     query(directory, "INSERT OR REPLACE INTO Settings VALUES ('disk_no_such_setting', 1)")
     query(directory, "UPDATE Settings SET value = 10 WHERE key = 'cull_limit'")
-    with pytest.raises(StoreUnavailable, match="settings"):
-        DiskStore(directory)
+    start_in_outage(directory, "settings", caplog)
 
 
-def test_a_start_waits_no_longer_than_the_timeout_for_another_start(directory: Path) -> None:
-    """A start raises StoreUnavailable if another process keeps on opening the database."""
+def test_a_start_waits_no_longer_than_the_timeout_for_another_start(
+    directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A start goes on without its database if another process keeps on opening that."""
     DiskStore(directory).close()
     with files.exclusive_lock(directory, 1):
         started = time.monotonic()
-        with pytest.raises(StoreUnavailable, match="cannot be opened"):
-            DiskStore(directory, timeout=0.2)
+        store = start_in_outage(directory, "another process has been opening it", caplog)
         assert time.monotonic() - started < 5
+    time.sleep(1.1)  # it is tried once a second
+    assert content(store, begin(store)) == ({"a": 1}, {})
+    store.close()
+
+
+# The format.
+
+
+def test_the_file_says_its_format(directory: Path) -> None:
+    """A new database has the number of its format where SQLite keeps one for applications."""
     DiskStore(directory).close()
+    assert query(directory, "PRAGMA user_version") == [(1,)]
+
+
+def test_a_newer_format_is_refused_at_start(directory: Path) -> None:
+    """A start on a file of a later version is a ConfigError that says so, and changes nothing."""
+    store = DiskStore(directory)
+    begin(store)
+    store.close()
+    query(directory, "PRAGMA user_version = 2")
+    before = (directory / "cache.db").read_bytes()
+    with pytest.raises(ConfigError, match=r"later version of glimr_session \(its format is 2"):
+        DiskStore(directory)
+    assert (directory / "cache.db").read_bytes() == before
+
+
+def test_a_newer_format_ends_what_is_running(directory: Path) -> None:
+    """A process whose file has been converted by a later version writes nothing more to it."""
+    store = DiskStore(directory)
+    cookie_value = begin(store)
+    query(directory, "PRAGMA user_version = 2")
+    store._database._next_check = 0.0
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match="later version"):
+            begin(store)
+        with pytest.raises(StoreUnavailable, match="later version"):
+            store.open(cookie_value)
+    query(directory, "PRAGMA user_version = 1")
+    assert content(store, cookie_value) == ({"a": 1}, {})
+    store.close()
 
 
 # The write-ahead log.

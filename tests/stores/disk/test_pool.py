@@ -512,7 +512,7 @@ def test_a_connection_that_cannot_be_opened_leaves_nothing(
         with monkeypatch.context() as patched:
             calls = failing_calls(patched, fail_at)
             with pytest.raises(StoreUnavailable, match="too many open files") as caught:
-                store.open(cookie_value)
+                store.touch(cookie_value)
             assert len(calls) == fail_at
         assert open_files() == before
         assert not _forks._holds  # which a fork would wait for

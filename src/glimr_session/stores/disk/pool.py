@@ -10,21 +10,18 @@ import os
 import sqlite3
 import weakref
 from collections import deque
-from contextlib import suppress
+from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from ..._forks import ForkHold, before_forks, fork_is_near, hold_off_forks
-from .files import LogIdentity, log_identity
+from ..._log import logger
+from .files import LogIdentity, check_format, exclusive_lock, log_identity
+from .log import LOCKED, PUT_BACK, OpenLog, WriteAheadLog
 from .queries import SessionConnection
 
-__all__ = ["CHECKPOINT_PAGES", "LOCKED", "ConnectionPool", "PooledConnection", "WouldBlock"]
-
-LOCKED: Final = "database is locked"
-"""SQLite's message when another process writes."""
-
-CHECKPOINT_PAGES: Final = 1000
-"""Pages in the write-ahead log after which it is time for a checkpoint: SQLite's default."""
+__all__ = ["ConnectionPool", "PooledConnection", "WouldBlock"]
 
 # Which failure a commit survives, and SQLite's name for that: the commit was handed to the
 # operating system, or is on the disk.
@@ -47,16 +44,17 @@ class PooledConnection:
     it holds off forks. In a child of its process it is never closed: that would be to use it.
     """
 
-    __slots__ = ("_hold", "connection", "pid")
+    __slots__ = ("_hold", "connection", "log", "pid")
 
     connection: SessionConnection
 
-    def __init__(self, hold: ForkHold, path: Path, timeout: float) -> None:
+    def __init__(self, hold: ForkHold, uri: str, timeout: float) -> None:
         self.pid = hold.pid
+        self.log: OpenLog | None = None
         self._hold: ForkHold | None = hold
         _OwnedConnection(
             self,
-            f"{path.as_uri()}?mode=rw",  # never makes a file
+            uri,
             uri=True,
             timeout=timeout,
             isolation_level=None,
@@ -68,6 +66,7 @@ class PooledConnection:
         if self.pid != os.getpid():
             _inherited.append(self.connection)
         else:
+            self.log = None  # the last connection deletes the log
             self.connection.close()
             self._hold = None  # now that it is closed
 
@@ -98,13 +97,13 @@ class ConnectionPool:
 
     def __init__(self, path: Path, *, timeout: float, durability: str) -> None:
         self._path = path
-        self._log = path.with_name(f"{path.name}-wal")
         self._timeout = timeout
         self._synchronous = _SYNCHRONOUS[durability]
+        self.log: Final = WriteAheadLog(path, partial(_is_in_use, path))
         self.log_identity: LogIdentity | None = None
         """The write-ahead log as it was when a connection was opened last."""
         self._idle: deque[PooledConnection] = deque()
-        weakref.finalize(self, _close_all, self._idle)
+        weakref.finalize(self, _close_all, self._idle, self.log)
         before_forks(self)
 
     def acquire(self) -> PooledConnection:
@@ -112,6 +111,8 @@ class ConnectionPool:
 
         Raises:
             TimeoutError: a fork of this process takes too long.
+            LogLost: the log was deleted; a new connection would begin another one.
+            ConfigError: a later version of this package has made the database.
             sqlite3.Error, OSError: the database cannot be opened.
         """
         pid = os.getpid()
@@ -119,26 +120,50 @@ class ConnectionPool:
             while (pooled := self._idle.pop()).pid != pid:
                 pass  # uWSGI forks while connections are open; a child leaves them alone
         except IndexError:
-            return self.connect(hold_off_forks(self._timeout))
+            return self._connect_to_log()
+        return pooled
+
+    def _connect_to_log(self) -> PooledConnection:
+        hold = hold_off_forks(self._timeout)
+        if self.log.is_complete():
+            return self.connect(hold)
+        # Nobody has it open, or something was deleted: one process at a time looks.
+        with exclusive_lock(self._path.parent, self._timeout):
+            was_missing = self.log.put_back(hold)
+            pooled = self.connect(hold)
+        if was_missing:
+            logger.warning(PUT_BACK)
         return pooled
 
     def connect(self, hold: ForkHold) -> PooledConnection:
         """Return a new connection, which keeps the hold until it is closed."""
-        pooled = PooledConnection(hold, self._path, self._timeout)
+        # mode=rw never makes a file.
+        pooled = PooledConnection(hold, f"{self._path.as_uri()}?mode=rw", self._timeout)
         try:
             connection = pooled.connection
             connection.text_factory = _as_text
+            check_format(connection, self._path)  # what reads first opens the log
+            pooled.log = self.log.keep()
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             connection.execute("PRAGMA fullfsync = 1")  # macOS needs it to reach the disk
             connection.execute("PRAGMA cache_size = 8192")  # pages, as diskcache has it
-            # The store checkpoints; SQLite does it only if no process of the store has.
-            connection.execute(f"PRAGMA wal_autocheckpoint = {4 * CHECKPOINT_PAGES}")
+            connection.execute("PRAGMA wal_autocheckpoint = 0")  # the store does it
             # From here on the store waits for locks: SQLite's pauses grow to 100 ms.
             connection.execute("PRAGMA busy_timeout = 0")
-            self.note_log()
+            self.log_identity = log_identity(self.log.file)
         except BaseException:
             pooled.close()
             raise
+        return pooled
+
+    def connect_to_file(self) -> PooledConnection:
+        """Return a connection that takes the file for all there is, and changes nothing.
+
+        No log may be there, and nobody may write meanwhile.
+        """
+        uri = f"{self._path.as_uri()}?mode=ro&immutable=1"
+        pooled = PooledConnection(hold_off_forks(self._timeout), uri, self._timeout)
+        pooled.connection.text_factory = _as_text
         return pooled
 
     def release(self, pooled: PooledConnection) -> None:
@@ -150,11 +175,13 @@ class ConnectionPool:
 
     def close_idle(self) -> None:
         """Close every connection that is not in use."""
-        _close_all(self._idle)
+        _close_all(self._idle, self.log)
 
     def note_log(self) -> None:
         """Remember which file the write-ahead log is."""
-        self.log_identity = log_identity(self._log)
+        hold = hold_off_forks(self._timeout)  # or a child would have it open
+        self.log_identity = log_identity(self.log.file)
+        del hold
 
     # SQLite tracks file locks per process, and the copy of that table a child inherits is
     # wrong: a new connection there would believe in locks that only the parent holds. So no
@@ -171,7 +198,27 @@ def _as_text(value: bytes) -> str:
     return value.decode("utf-8", "replace")
 
 
-def _close_all(idle: deque[PooledConnection]) -> None:
+def _is_in_use(path: Path, hold: ForkHold) -> bool:
+    """Whether anybody has the database open; begins no log beside theirs."""
+    with closing(PooledConnection(hold, f"{path.as_uri()}?mode=rw", 0.0)) as pooled:
+        try:
+            # Before it opens the log, SQLite looks whether it is alone. It then needs no index.
+            pooled.connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+            pooled.connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+        except sqlite3.OperationalError as error:
+            if LOCKED in str(error):
+                return True
+            raise
+    return False
+
+
+def _close_all(idle: deque[PooledConnection], log: WriteAheadLog) -> None:
+    was_complete = False
+    with suppress(OSError):  # whoever uses the store next is told of it
+        was_complete = log.is_complete()
     with suppress(IndexError):
         while True:
             idle.pop().close()
+    if was_complete:  # so that it was SQLite who deleted it
+        with suppress(OSError):
+            log.forget()

@@ -70,10 +70,21 @@ _REMOVE_EXPIRED: Final = """
     (SELECT rowid FROM Cache WHERE expire_time < ? ORDER BY expire_time LIMIT ?)
     AND coalesce(min(access_time + ?, store_time + ?), 0) < ?
 """
+# In diskcache's table of its settings: it reads this one, keeps it, and makes nothing of it.
+_COLLECTED_AT: Final = "glimr_session_collected_at"
+_FIND_COLLECTED_AT: Final = "SELECT value FROM Settings WHERE key = ?"
+_CLAIM_COLLECTION: Final = """
+    INSERT INTO Settings (key, value) VALUES (?, ?)
+    ON CONFLICT (key) DO UPDATE SET value = excluded.value
+    WHERE value IS ? OR typeof(value) NOT IN ('real', 'integer')
+"""
+_FORGET_COLLECTION: Final = "DELETE FROM Settings WHERE key = ?"
 _CORRECT_EXPIRY: Final = """
     UPDATE Cache SET expire_time = min(access_time + ?, store_time + ?) WHERE rowid IN
     (SELECT rowid FROM Cache WHERE expire_time < ? ORDER BY expire_time LIMIT ?)
 """
+
+_ADD_TO_COUNT: Final = "UPDATE Settings SET value = value + ? WHERE key = 'count'"
 
 
 class Row(NamedTuple):
@@ -172,9 +183,49 @@ class SessionConnection(sqlite3.Connection):
         """Recompute ``expire_time`` of rows past it but still alive under today's lifetimes."""
         self.execute(_CORRECT_EXPIRY, (idle, absolute, now, limit))
 
-    def checkpoint(self) -> None:
-        """Move the write-ahead log into the database; others read and write meanwhile."""
-        self.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    def collected_at(self) -> object:
+        """Return when a collection was last claimed, or None; a tampered file can have anything."""
+        found = self.execute(_FIND_COLLECTED_AT, (_COLLECTED_AT,)).fetchone()
+        return None if found is None else found[0]
+
+    def claim_collection(self, now: float, found: object) -> bool:
+        """Claim a collection, unless somebody has since ``found``; return whether it is ours."""
+        return self.execute(_CLAIM_COLLECTION, (_COLLECTED_AT, now, found)).rowcount == 1
+
+    def forget_collection(self) -> None:
+        """Have the next one who asks claim a collection."""
+        self.execute(_FORGET_COLLECTION, (_COLLECTED_AT,))
+
+    def checkpoint(self, *, restart: bool = False) -> tuple[int, int]:
+        """Move the write-ahead log into the database; others read and write meanwhile.
+
+        Args:
+            restart: have the next commit begin the log anew: other writers wait while what they
+                have added meanwhile is moved. Nothing is waited for here.
+
+        Returns:
+            The pages in the log, and how many of them are in the database: the same number if
+            all are, and the log was begun anew if that was asked for. 0 and -1 while another
+            connection does it.
+        """
+        mode = "RESTART" if restart else "PASSIVE"
+        busy, pages, moved = self.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+        if pages < 0:
+            return 0, -1
+        return pages, min(moved, pages - busy)
+
+    def shorten_log(self, size: int) -> None:
+        """Cut the log to a size in bytes, by a commit that begins it anew and changes nothing.
+
+        It stays as it is if another commit was faster.
+        """
+        self.execute(f"PRAGMA journal_size_limit = {size}")
+        try:
+            with self.transaction():
+                for change in (1, -1):  # the same value would not be written
+                    self.execute(_ADD_TO_COUNT, (change,))
+        finally:
+            self.execute("PRAGMA journal_size_limit = -1")
 
     def find_by_key(self, key: bytes) -> Found | None:
         """Return the row under a key."""

@@ -9,7 +9,7 @@ import time
 from collections import deque
 from contextlib import suppress
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -23,10 +23,10 @@ from ..._session.serialization import (
     StoredSession,
     encode,
 )
-from ..._validation import Duration, check_durability, to_seconds
-from ..base import DEFAULT_LIFETIME, CommitResult, Data, SessionStore
+from ..._validation import Duration, check_durability, check_mode, to_seconds
+from ..base import DEFAULT_LIFETIME, CommitResult, Data, SessionStore, time_left
 from .database import Database
-from .files import expand_directory
+from .directory import Directory, expand_directory
 from .pool import WouldBlock
 from .queries import Found, Row, SessionConnection, checksum
 
@@ -90,21 +90,24 @@ class DiskStore(SessionStore):
     The directory must be on a local file system: SQLite's locks do not hold on a network one.
     A plain ``diskcache.Cache`` can open it and finds each session under its hashed id.
 
-    A damaged database, or a directory that others can read or that cannot be written, is an
-    error here and not of the first request. While the store is in use, both are
-    StoreUnavailable, and a database that was deleted is made anew within a second.
+    A directory that others can read, or that cannot be written, is an error here and not of the
+    first request; while the store is in use it is StoreUnavailable. A database that cannot be
+    opened, because it is damaged, say, or because the disk is full, is logged as an error here;
+    the store tries again at each use, and raises StoreUnavailable until that works. A database
+    that was deleted is made anew within a second.
 
     Args:
-        directory: made with mode 0700 if it is missing; ``~`` and ``$NAME`` are expanded.
+        directory: made if it is missing; ``~`` and ``$NAME`` are expanded.
         lifetime: the idle timeout, in seconds or as a ``timedelta``.
         absolute_lifetime: the absolute timeout, likewise; 0 is none.
         timeout: how long to wait for another writer, likewise.
         durability: which failure an acknowledged commit survives: "process", the death of
             this process, or "power", that of the machine, at the cost of a wait for the disk.
+        mode: the most that the directory's permissions may be, in octal. Others than "0700" are
+            for platforms that insist on them; what they mean is in the guide.
 
     Raises:
         ConfigError: a setting or the directory is wrong.
-        StoreUnavailable: the database is damaged or cannot be opened.
 
     Example:
         >>> import tempfile
@@ -125,17 +128,28 @@ class DiskStore(SessionStore):
         absolute_lifetime: Duration = timedelta(0),
         timeout: Duration = 5.0,
         durability: str = "process",
+        mode: str = "0700",
     ) -> None:
         self.directory = expand_directory(directory)
         self.lifetime = to_seconds("lifetime", lifetime)
         self.absolute_lifetime = to_seconds("absolute_lifetime", absolute_lifetime, allow_zero=True)
         check_durability("durability", durability)
-        self._database = Database(
-            self.directory, timeout=to_seconds("timeout", timeout), durability=durability
-        )
+        self._timeout = to_seconds("timeout", timeout)
+        self._durability = durability
+        self._rules = Directory(self.directory, check_mode("mode", mode))
+        self._database = self._open_database()
         self._batch_size = _BATCH_SIZE[durability]
         self._waits_for_disk = durability == "power"
         self._unreadable: deque[object] = deque()  # keys, to be told when nothing is held
+        self._stops_gc = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return all but the database: pickled for another process, or copied, it opens its own."""
+        return {name: value for name, value in vars(self).items() if name != "_database"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._database = self._open_database()
 
     def open(self, cookie_value: str) -> StoredSession | None:
         found = self._database.read(self._open, cookie_value)
@@ -183,6 +197,10 @@ class DiskStore(SessionStore):
         removed = 0
         expected: object = None
         while (token := database.read(SessionConnection.has_expired, time.time())) is not None:
+            if self._stops_gc:
+                self._stops_gc = False
+                database.write(SessionConnection.forget_collection)  # another process goes on
+                break
             seen, started = (token, database.operations), time.perf_counter()
             batch = database.write(self._remove_expired)
             own_operations = 1
@@ -196,6 +214,20 @@ class DiskStore(SessionStore):
             expected = (token, seen[1] + own_operations + 1)
             removed += batch
         return removed
+
+    def claim_gc(self, interval: float) -> float:
+        """Return 0.0 to one caller of all processes per interval; see SessionStore.claim_gc."""
+        found = self._database.read(SessionConnection.collected_at)
+        now = time.time()
+        wait = time_left(found, interval, now)
+        if wait > 0:
+            return wait
+        claimed = self._database.write(SessionConnection.claim_collection, now, found)
+        return 0.0 if claimed else interval
+
+    def stop_gc(self) -> None:
+        """Have a ``gc`` at work stop after its batch, and let another process claim the rest."""
+        self._stops_gc = True
 
     def close(self) -> None:
         self._database.close()
@@ -217,6 +249,9 @@ class DiskStore(SessionStore):
                     "The stored session %s is unreadable and counts as absent.",
                     key.hex()[:8] if type(key) is bytes else "without a name",
                 )
+
+    def _open_database(self) -> Database:
+        return Database(self._rules, timeout=self._timeout, durability=self._durability)
 
     # The operations; each runs on a connection of the pool.
 

@@ -1,0 +1,190 @@
+"""The two files beside the database: SQLite's write-ahead log, and the index of that.
+
+SQLite finds them by their names, and deletes them when the last connection is closed. If
+somebody else deletes one, the processes that have it open go on with it, and the next one that
+opens the database begins a second log beside them: both lose what they commit, and the database
+is damaged. So each file has a second name here, under which it is put back, and no connection
+is opened while one is missing. See docs/decisions/files-that-change.md.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from ..._forks import ForkHold
+from .files import Identity, exclusive_lock, file_identity
+
+__all__ = ["LOCKED", "LOST", "PUT_BACK", "LogLost", "OpenLog", "WriteAheadLog"]
+
+LOCKED: Final = "database is locked"
+"""SQLite's message when another connection holds a lock."""
+
+PUT_BACK: Final = (
+    "The log of the session database (cache.db-wal, cache.db-shm) was deleted while it was in "
+    "use. It has been put back, and nothing is lost. Do not let a cleaner delete files there."
+)
+
+LOST: Final = (
+    "its log (cache.db-wal, cache.db-shm) was deleted while processes have it open, and cannot be "
+    "put back. Nothing is written, so that nothing is lost; it goes on when each of them has "
+    "answered a request, or has been ended"
+)
+
+_KEPT: Final = ".kept"  # suffix of the second names; diskcache's check() knows files of cache.db
+
+# Times, a millisecond apart, that somebody is seen with the database open and no log. Who opens
+# it has both within microseconds.
+_TIMES: Final = 50
+
+
+class LogLost(Exception):
+    """The log of a database that is in use was deleted, and cannot be put back."""
+
+
+class OpenLog:
+    """The files that a connection has open, for as long as the connection is."""
+
+    __slots__ = ("__weakref__", "identities", "pid")
+
+    def __init__(self, identities: tuple[Identity | None, ...]) -> None:
+        self.identities = identities
+        self.pid = os.getpid()
+
+
+class WriteAheadLog:
+    """The log of one database, as the connections of this process know it.
+
+    Args:
+        path: the database.
+        is_in_use: returns whether anybody has it open.
+    """
+
+    def __init__(self, path: Path, is_in_use: Callable[[ForkHold], bool]) -> None:
+        self._path = path
+        self._is_in_use = is_in_use
+        self.file = path.with_name(f"{path.name}-wal")
+        self._files = (self.file, path.with_name(f"{path.name}-shm"))
+        self._open: list[weakref.ref[OpenLog]] = []  # each removes itself
+
+    @property
+    def size(self) -> int:
+        """Bytes of the log; 0 if there is none."""
+        try:
+            return self.file.stat().st_size
+        except (FileNotFoundError, NotADirectoryError):
+            return 0
+
+    def is_intact(self) -> bool:
+        """Whether the files that this process has open are still there, under their names."""
+        opened = self._opened()
+        return opened is None or self._identities() == opened.identities
+
+    def is_complete(self) -> bool:
+        """Whether both files are there, and are those that this process has open, if any."""
+        return None not in self._identities() and self.is_intact()
+
+    def keep(self) -> OpenLog:
+        """Remember the files that a connection has just opened; give them their second names.
+
+        Raises:
+            LogLost: they are not those that other connections of this process have open.
+        """
+        identities = self._identities()
+        opened = OpenLog(identities)
+        if not self.is_intact():
+            raise LogLost
+        self._open.append(weakref.ref(opened, self._open.remove))
+        self._link(identities)
+        return opened
+
+    def put_back(self, hold: ForkHold | None = None) -> bool:
+        """Put the files back, or see that nobody has them; return whether one was missing.
+
+        Hold ``exclusive_lock``.
+
+        Args:
+            hold: holds off forks, where this process may have nothing open.
+
+        Raises:
+            LogLost: a process has a file open that has no name any more.
+            sqlite3.Error: the database cannot be read.
+        """
+        opened = self._opened()
+        if opened is None:
+            if hold is None or not self._is_lost(hold):
+                return False
+            wanted = tuple(file_identity(_kept(file)) for file in self._files)
+        else:
+            wanted = opened.identities
+        missing = False
+        for file, identity in zip(self._files, wanted, strict=True):
+            found = file_identity(file)
+            if found is not None and (opened is None or found == identity):
+                continue
+            if found is not None or identity is None or file_identity(_kept(file)) != identity:
+                raise LogLost
+            os.link(_kept(file), file)
+            missing = True
+        return missing
+
+    def check(self, timeout: float) -> bool:
+        """Put back what was deleted since; return whether something was.
+
+        Raises:
+            LogLost, OSError, sqlite3.Error: as ``put_back``.
+        """
+        opened = self._opened()
+        if opened is None:
+            return False
+        if self._identities() == opened.identities:
+            self._link(opened.identities)
+            return False
+        with exclusive_lock(self._path.parent, timeout):
+            return self.put_back()
+
+    def forget(self) -> None:
+        """Remove the second names, once SQLite has deleted the files."""
+        if self._opened() is None and file_identity(self.file) is None:
+            for file in self._files:
+                _kept(file).unlink(missing_ok=True)
+
+    def _identities(self) -> tuple[Identity | None, ...]:
+        return tuple(map(file_identity, self._files))
+
+    def _opened(self) -> OpenLog | None:
+        pid = os.getpid()
+        for reference in tuple(self._open):
+            opened = reference()
+            if opened is not None and opened.pid == pid:
+                return opened
+        return None
+
+    def _link(self, identities: tuple[Identity | None, ...]) -> None:
+        for file, identity in zip(self._files, identities, strict=True):
+            kept = _kept(file)
+            if identity is None or file_identity(kept) == identity:
+                continue
+            with suppress(OSError):  # no links on this file system, or a full disk
+                kept.unlink(missing_ok=True)
+                os.link(file, kept)
+
+    def _is_lost(self, hold: ForkHold) -> bool:
+        """Whether a file is missing though somebody has the database open."""
+        for _ in range(_TIMES):
+            if self.is_complete():
+                return False
+            if not self._is_in_use(hold):
+                self.forget()
+                return False
+            time.sleep(0.001)
+        return True
+
+
+def _kept(file: Path) -> Path:
+    return file.with_name(f"{file.name}{_KEPT}")
