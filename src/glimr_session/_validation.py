@@ -101,7 +101,7 @@ def check_mode(setting: str, value: object) -> int:
     """
     if not isinstance(value, str) or not re.fullmatch(r"[02]?7[0-7][0145]", value):
         raise ConfigError(
-            f'{setting}: {safe_repr(value)} is no mode for sessions; write it in octal and in '
+            f"{setting}: {safe_repr(value)} is no mode for sessions; write it in octal and in "
             'quotes, as "0700", "2770" or "0755". All others must not be able to write'
         )
     return int(value, 8)

@@ -164,9 +164,9 @@ def test_a_log_that_cannot_be_put_back_is_told_and_loses_nothing(
             file.unlink()
         later.make(directory, timeout=TIMEOUT)
         for _ in range(2):
-            assert "log (cache.db-wal, cache.db-shm) was deleted" in refusal(lambda: begin(later))
+            assert "log (cache.db-wal, cache.db-shm) is not there" in refusal(lambda: begin(later))
             time.sleep(PROMPT + 0.1)
-        assert "was deleted" in refusal(lambda: begin(one))  # and has closed what it had
+        assert "is not there" in refusal(lambda: begin(one))  # and has closed what it had
         assert "each of them has answered a request" in refusal(lambda: begin(later))
         with suppress(StoreUnavailable):
             begin(other)
@@ -174,6 +174,23 @@ def test_a_log_that_cannot_be_put_back_is_told_and_loses_nothing(
             soon(lambda store=store: begin(store))  # type: ignore[misc]
             assert store.run(seen, SESSIONS) == Counter(exact=len(SESSIONS))
         assert later.run(storage_process.integrity) == "ok"
+
+
+def test_a_lost_log_survives_a_process_that_is_killed(
+    processes: Processes, directory: Path
+) -> None:
+    """What a process had committed is there, though the last one with the log was killed."""
+    with processes.store(directory, timeout=TIMEOUT) as one:
+        save_all(one, SESSIONS)
+        with StoreProcess(directory, timeout=TIMEOUT) as killed:
+            assert killed.run(seen, SESSIONS).keys() == {"exact"}
+            for file in directory.glob("cache.db?*"):
+                file.unlink()
+            one.run(storage_process.look_now)
+            assert "is not there" in refusal(lambda: begin(one))
+        soon(lambda: begin(one))
+        assert one.run(seen, SESSIONS) == Counter(exact=len(SESSIONS))
+        assert one.run(storage_process.integrity) == "ok"
 
 
 def test_a_log_that_nobody_has_open_is_no_loss(
@@ -198,14 +215,21 @@ def test_a_log_that_nobody_has_open_is_no_loss(
 
 
 def test_workers_go_on_while_a_cleaner_deletes_the_log(tmp_path: Path) -> None:
-    """A site whose workers are recycled all the time counts right beside a cleaner."""
-    with running(
-        "gunicorn",
-        tmp_path,
-        app=SITE,
-        settings="max_requests = 15\n",
-        environ={"GLIMR_SESSION_GC": "never"},
-    ) as server:
+    """A site whose workers are recycled all the time counts right beside a cleaner.
+
+    A process that has the database open, and does nothing, keeps SQLite from deleting the log.
+    """
+    with (
+        running(
+            "gunicorn",
+            tmp_path,
+            app=SITE,
+            settings="max_requests = 15\n",
+            environ={"GLIMR_SESSION_GC": "never"},
+        ) as server,
+        closing(DiskStore(tmp_path / "sessions")) as idle,
+    ):
+        assert idle.open("0" * 64) is None
         client = Client(server)
         workers = set()
         for number in range(1, 121):

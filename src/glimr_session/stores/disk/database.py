@@ -8,7 +8,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any, Final, TypeVar, TypeVarTuple
 
 from ..._forks import ForkHold, hold_off_forks
@@ -125,10 +125,12 @@ class Database:
         except StoreUnavailable as error:
             if not _needs_space(error.__cause__):
                 raise
-            try:
-                return self._read_file(operation, args)
-            except _OUTAGES:
-                raise error from error.__cause__
+            outage = error
+        found = self._read_file(operation, args)
+        if found is None:
+            del args  # see _run
+            raise outage
+        return found[0]
 
     def write(
         self,
@@ -258,26 +260,25 @@ class Database:
 
     def _read_file(
         self, operation: Callable[[SessionConnection, *Arguments], R], args: tuple[*Arguments]
-    ) -> R:
+    ) -> tuple[R] | None:
         """Read where SQLite cannot, as on a full disk: it needs space for the index of its log.
 
         Where there is no log, the file is all there is, and stays as it is until there is one.
 
-        Raises:
-            sqlite3.Error, OSError: there is a log, or the file has changed meanwhile.
+        Returns:
+            What the operation returns, in a tuple; None if there is a log, if the file has
+            changed meanwhile, or if it cannot be read either.
         """
-        before = self._file_alone()
-        with closing(self._pool.connect_to_file()) as pooled:
-            result = operation(pooled.connection, *args)
-        if self._file_alone() != before:
-            raise sqlite3.OperationalError("the file has changed")
-        return result
-
-    def _file_alone(self) -> tuple[int, int, int]:
-        if self._pool.log.size:
-            raise sqlite3.OperationalError("there is a log")
-        found = self._path.stat()
-        return found.st_ino, found.st_size, found.st_mtime_ns
+        try:
+            before = self._path.stat()
+            with closing(self._pool.connect_to_file()) as pooled:
+                result = operation(pooled.connection, *args)
+            after = self._path.stat()
+            alone = self._pool.log.size == 0
+        except _OUTAGES:
+            return None
+        changed = [(found.st_ino, found.st_size, found.st_mtime_ns) for found in (before, after)]
+        return (result,) if alone and changed[0] == changed[1] else None
 
     # The file.
 
@@ -404,7 +405,8 @@ class Database:
             raise StoreUnavailable(str(error)) from error
         gone.close_idle()
         if opened and before is None:
-            logger.warning("The session database in %s is in use now.", self.directory)
+            level = logging.INFO if self._last_failure[0] < 0 else logging.WARNING
+            logger.log(level, "The session database in %s is in use now.", self.directory)
         elif opened:
             logger.warning(
                 "The session database in %s was deleted or replaced while it was in use. What is "
@@ -420,6 +422,8 @@ class Database:
         if pool is not self._pool:
             return
         self._pool, self._identity = self._new_pool(), None
+        with suppress(sqlite3.Error):  # in case those that still have it are killed
+            pool.checkpoint_idle()
         pool.close_idle()
 
     def _outage(self, doing: str, error: Exception) -> StoreUnavailable:

@@ -31,9 +31,10 @@ PUT_BACK: Final = (
 )
 
 LOST: Final = (
-    "its log (cache.db-wal, cache.db-shm) was deleted while processes have it open, and cannot be "
-    "put back. Nothing is written, so that nothing is lost; it goes on when each of them has "
-    "answered a request, or has been ended"
+    "processes have it open, and its log (cache.db-wal, cache.db-shm) is not there. If that was "
+    "deleted, it cannot be put back. Nothing is written, so that nothing is lost; it goes on when "
+    "each of them has answered a request or was ended. (Or one of them has taken it for itself, "
+    "with SQLite's locking_mode = EXCLUSIVE.)"
 )
 
 _KEPT: Final = ".kept"  # suffix of the second names; diskcache's check() knows files of cache.db
@@ -122,16 +123,16 @@ class WriteAheadLog:
             wanted = tuple(file_identity(_kept(file)) for file in self._files)
         else:
             wanted = opened.identities
-        missing = False
+        missing = []
         for file, identity in zip(self._files, wanted, strict=True):
             found = file_identity(file)
-            if found is not None and (opened is None or found == identity):
-                continue
-            if found is not None or identity is None or file_identity(_kept(file)) != identity:
+            if identity is None or (found or file_identity(_kept(file))) != identity:
                 raise LogLost
+            if found is None:
+                missing.append(file)
+        for file in missing:
             os.link(_kept(file), file)
-            missing = True
-        return missing
+        return bool(missing)
 
     def check(self, timeout: float) -> bool:
         """Put back what was deleted since; return whether something was.
@@ -177,10 +178,7 @@ class WriteAheadLog:
     def _is_lost(self, hold: ForkHold) -> bool:
         """Whether a file is missing though somebody has the database open."""
         for _ in range(_TIMES):
-            if self.is_complete():
-                return False
-            if not self._is_in_use(hold):
-                self.forget()
+            if self.is_complete() or not self._is_in_use(hold):
                 return False
             time.sleep(0.001)
         return True

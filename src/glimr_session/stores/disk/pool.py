@@ -177,6 +177,14 @@ class ConnectionPool:
         """Close every connection that is not in use."""
         _close_all(self._idle, self.log)
 
+    def checkpoint_idle(self) -> None:
+        """Move a log that was deleted into the database, with a connection that has it open."""
+        with suppress(IndexError):
+            pooled = self._idle.pop()
+            if pooled.pid == os.getpid() and not self.log.file.exists():
+                pooled.connection.checkpoint()
+            self._idle.append(pooled)
+
     def note_log(self) -> None:
         """Remember which file the write-ahead log is."""
         hold = hold_off_forks(self._timeout)  # or a child would have it open
