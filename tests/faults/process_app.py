@@ -123,3 +123,8 @@ class BusyStore(DiskStore):
 
 def busy_store(config: SessionConfig) -> BusyStore:
     return BusyStore(config.disk_directory)
+
+
+def impatient_store(config: SessionConfig) -> DiskStore:
+    """Wait for another writer for less long than a browser does in a test."""
+    return DiskStore(config.disk_directory, timeout=0.3)

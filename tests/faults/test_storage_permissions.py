@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from contextlib import suppress
 from functools import partial
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from glimr_session import ConfigError, StoreUnavailable
+from glimr_session import ConfigError, DiskStore, StoreUnavailable
 from glimr_session.testing.contract import begin
 
 from . import storage_process
@@ -95,6 +96,26 @@ def test_a_read_only_file_system_is_no_silent_loss(directory: Path) -> None:
         store.make(directory, timeout=TIMEOUT)
         begin(store)
         assert store.run(seen, SESSIONS) == Counter(exact=len(SESSIONS))
+
+
+def make_under(_store: DiskStore, directory: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        store = DiskStore(directory)
+        begin(store)
+        store.close()
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.parametrize("umask", [0o177, 0o077, 0])
+def test_a_umask_keeps_nobody_out_of_what_he_makes(
+    bound_processes: Processes, directory: Path, umask: int
+) -> None:
+    """A store is made and used under a umask that no directory works with, root or not."""
+    with bound_processes.store() as process:
+        process.run(make_under, directory / "below", umask)
+    assert (directory / "below" / "cache.db").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_directory_that_may_not_be_made_is_told_with_a_command(

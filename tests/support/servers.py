@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -87,6 +87,8 @@ class Client:
         except BaseException:
             connection.close()
             raise
+        if connection.sock:  # uWSGI does not say that it closes; the response has it open still
+            connection.sock.close()
         self.cookies.take(response.getheaders())
         return response
 
@@ -149,6 +151,7 @@ def running(
     threads: int = THREADS,
     settings: str = "",
     environ: Mapping[str, str] | None = None,
+    prefix: Sequence[str] = (),
     failing: bool = False,
 ) -> Iterator[Server]:
     """Start a server, wait until it listens, and end it.
@@ -157,7 +160,8 @@ def running(
 
     ``name`` is "gunicorn", "gunicorn preload", "uwsgi" or one of ``server_apps.SERVE``. The
     disk store is in ``directory / "sessions"``. ``settings`` are lines for the file of
-    gunicorn or uWSGI, ``environ`` beats the variables that are set here.
+    gunicorn or uWSGI, ``environ`` beats the variables that are set here. ``prefix`` is a command
+    to start it with.
     """
     log = directory / "log"
     variables = {
@@ -172,9 +176,17 @@ def running(
     with (
         log.open("wb") as output,
         subprocess.Popen(
-            command(
-                name, directory, app=app, processes=processes, threads=threads, settings=settings
-            ),
+            [
+                *prefix,
+                *command(
+                    name,
+                    directory,
+                    app=app,
+                    processes=processes,
+                    threads=threads,
+                    settings=settings,
+                ),
+            ],
             cwd=ROOT,
             env=variables,
             stdout=output,

@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -17,6 +17,7 @@ import pytest
 
 from glimr_session import CommitResult, DiskStore, StoreUnavailable, _forks, generate_id
 from glimr_session.stores.disk.database import CHECKPOINT_PAGES
+from glimr_session.stores.disk.pool import ConnectionPool
 from glimr_session.stores.disk.queries import SessionConnection
 from glimr_session.testing.contract import (
     Request,
@@ -312,6 +313,67 @@ def test_a_full_disk_is_called_that_and_passes_by_itself(directory: Path) -> Non
     assert content(store, cookie_value) == ({"a": 1}, {})
     assert Request(store, cookie_value).commit(large) == cookie_value
     store.close()
+
+
+# A disk on which SQLite cannot read. (Real ones are in tests/faults.)
+
+
+@pytest.fixture
+def without_space(directory: Path, monkeypatch: pytest.MonkeyPatch) -> DiskStore:
+    """Return a store with a session, whose connections cannot be opened any more."""
+    store = DiskStore(directory)
+    store.save("0" * 64, {"a": 1}, {})
+    store.close()
+
+    def fail(_pool: ConnectionPool) -> NoReturn:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(ConnectionPool, "acquire", fail)
+    return store
+
+
+def test_what_is_read_without_space_is_exact(without_space: DiskStore) -> None:
+    """Where there is no log, reads go on; writes say why they do not; nothing is made there."""
+    assert without_space.load("0" * 64) == ({"a": 1}, {})
+    assert without_space.open("1" * 64) is None
+    with pytest.raises(StoreUnavailable, match="disk I/O error"):
+        without_space.save("0" * 64, {"a": 2}, {})
+    assert [file.name for file in without_space.directory.iterdir()] == ["cache.db"]
+
+
+def test_a_store_that_is_only_closed_leaves_nothing(directory: Path) -> None:
+    """The log of a start has no second name that outlives it."""
+    for _ in range(2):
+        DiskStore(directory).close()
+        assert [file.name for file in directory.iterdir()] == ["cache.db"]
+
+
+def test_a_file_that_has_a_log_is_not_all_there_is(
+    directory: Path, without_space: DiskStore
+) -> None:
+    """Beside a log a read is an outage: what was committed last is not in the file."""
+    with closing(sqlite3.connect(directory / "cache.db", isolation_level=None)) as connection:
+        connection.execute("DELETE FROM Cache")
+        with pytest.raises(StoreUnavailable, match="disk I/O error"):
+            without_space.open("0" * 64)
+    assert without_space.open("0" * 64) is None
+
+
+def test_a_file_that_changes_meanwhile_is_not_believed(
+    directory: Path, without_space: DiskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was read while somebody moved a log into the file may be half of each."""
+    find = SessionConnection.find
+
+    def find_late(self: SessionConnection, key: bytes, rowid: int) -> Any:
+        found = find(self, key, rowid)
+        query(directory, "DELETE FROM Cache")
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SessionConnection, "find", find_late)
+        with pytest.raises(StoreUnavailable, match="disk I/O error"):
+            without_space.open("0" * 64)
 
 
 # A file that is replaced. (The rest is in tests/faults.)

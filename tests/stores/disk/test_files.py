@@ -20,6 +20,7 @@ import pytest
 from glimr_session import ConfigError, DiskStore, StoreUnavailable, generate_id
 from glimr_session._ids import storage_key
 from glimr_session.stores.disk import files
+from glimr_session.stores.disk.directory import DATABASE
 from glimr_session.stores.disk.files import log_identity
 from glimr_session.testing.contract import Request, begin, content, put
 from tests.conftest import Clock
@@ -50,6 +51,11 @@ def settings(directory: Path) -> dict[str, Any]:
 
 
 # A new database.
+
+
+def test_the_file_has_the_name_that_diskcache_looks_for() -> None:
+    """The constants for names and paths are those of the library."""
+    assert diskcache.core.DBNAME == DATABASE
 
 
 def test_nothing_is_ever_evicted(directory: Path) -> None:

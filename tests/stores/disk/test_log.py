@@ -48,31 +48,31 @@ def test_what_is_missing_is_put_back(
     files: Files, deleted: tuple[str, ...], has_it_open: bool
 ) -> None:
     """The very files come back, for a process that has them open and for one that has not."""
-    opened = files.log.keep()
+    opened = files.log.keep(None)
     identities = opened.identities
     if not has_it_open:
         del opened
     files.delete(*deleted)
     assert files.log.put_back(HOLD)
     assert files.names() == ALL
-    assert files.log.keep().identities == identities
+    assert files.log.keep(None).identities == identities
     assert not files.log.put_back(HOLD)
 
 
 @pytest.mark.parametrize("deleted", [("wal",), ("shm",), ("wal", "shm")])
 def test_nothing_is_put_back_if_nobody_has_it_open(files: Files, deleted: tuple[str, ...]) -> None:
     """What a last connection has deleted stays deleted; the next log gets the second names."""
-    files.log.keep()
+    files.log.keep(None)
     files.in_use = False
     files.delete(*deleted)
     assert not files.log.put_back(HOLD)
     assert files.names() == ALL.difference(deleted)
     files.make(*deleted)
-    opened = files.log.keep()
+    opened = files.log.keep(None)
     for name in ("wal", "shm"):
         file = files.directory / f"cache.db-{name}"
         assert file.samefile(f"{file}.kept")
-    assert files.log.is_complete()
+    assert files.log.in_place() is not None
     del opened
 
 
@@ -82,7 +82,7 @@ def test_a_name_that_another_file_has_is_left_to_it(
     files: Files, other: str, has_it_open: bool
 ) -> None:
     """Where somebody has begun another log, nothing of the old one is put beside it."""
-    opened = files.log.keep()
+    opened = files.log.keep(None)
     if not has_it_open:
         del opened
     files.delete("wal", "shm")
@@ -94,7 +94,7 @@ def test_a_name_that_another_file_has_is_left_to_it(
 
 def test_a_second_name_that_was_deleted_is_made_again(files: Files) -> None:
     """A look at the files replaces second names that are gone, or of another file."""
-    opened = files.log.keep()
+    opened = files.log.keep(None)
     files.delete("wal.kept")
     files.delete("shm.kept")
     files.make("shm.kept")
@@ -103,12 +103,12 @@ def test_a_second_name_that_was_deleted_is_made_again(files: Files) -> None:
     files.delete("wal", "shm")
     assert files.log.check(1.0)
     assert files.log.is_intact()
-    assert opened.identities == files.log.keep().identities
+    assert opened.identities == files.log.keep(None).identities
 
 
 def test_second_names_go_with_the_log(files: Files) -> None:
     """They are removed when SQLite has deleted the log, and not while a connection is open."""
-    opened = files.log.keep()
+    opened = files.log.keep(None)
     files.delete("wal", "shm")
     files.log.forget()
     assert files.names() == {"wal.kept", "shm.kept"}
@@ -119,10 +119,31 @@ def test_second_names_go_with_the_log(files: Files) -> None:
 
 def test_a_connection_to_another_log_is_refused(files: Files) -> None:
     """A connection that has opened a second log, beside one of this process, is not used."""
-    opened = files.log.keep()
+    opened = files.log.keep(None)
     files.delete("wal")
     files.make("wal")
     with pytest.raises(LogLost):
-        files.log.keep()
+        files.log.keep(None)
     del opened
-    assert files.log.keep() is not None
+    assert files.log.in_place() is None  # the second name is of the first log
+    assert files.log.keep(None) is not None
+    assert files.log.in_place() is not None
+
+
+@pytest.mark.parametrize("deleted", [("wal",), ("shm",), ("wal", "shm")])
+@pytest.mark.parametrize("made_anew", [True, False])
+def test_a_connection_to_other_files_than_were_there_is_refused(
+    files: Files, deleted: tuple[str, ...], made_anew: bool
+) -> None:
+    """What is deleted between a look and the opening leaves its second name as it was."""
+    files.log.keep(None)
+    found = files.log.in_place()
+    assert found is not None
+    files.delete(*deleted)
+    if made_anew:
+        files.make(*deleted)
+    with pytest.raises(LogLost):
+        files.log.keep(found)
+    if not made_anew:
+        assert files.log.put_back(HOLD)
+        assert files.log.in_place() == found

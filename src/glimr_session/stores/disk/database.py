@@ -127,10 +127,13 @@ class Database:
                 raise
             outage = error
         found = self._read_file(operation, args)
-        if found is None:
-            del args  # see _run
-            raise outage
-        return found[0]
+        if found is not None:
+            return found[0]
+        if self._pool.log.size:  # somebody could open it, and so can we
+            self._last_failure = (-math.inf, OSError, ())
+            return self._run("read", operation, args, wait=True)
+        del args  # see _run
+        raise outage
 
     def write(
         self,
@@ -204,7 +207,7 @@ class Database:
         except BaseException as error:
             self._next_check = 0.0
             if pooled is not None:
-                pooled.close()
+                pool.discard(pooled)
             # Session ids are locals of this frame; drop them, since some loggers print
             # locals with tracebacks.
             del args
@@ -315,13 +318,14 @@ class Database:
         hold: ForkHold | None = None
         messages: list[str] = []
         try:
-            self._raise_last_failure(started)
             self._rules.prepare()
             hold = hold_off_forks(self._timeout)
             with exclusive_lock(self.directory, self._timeout):
                 if gone is not None and gone is not self._pool:
                     return False
-                self._raise_last_failure(started)
+                failed_at, kind, arguments = self._last_failure
+                if started < failed_at + _CHECK_INTERVAL:
+                    raise kind(*arguments)
                 try:
                     messages += ensure_database(
                         self._rules, replaces_log=None if gone is None else gone.log_identity
@@ -329,9 +333,12 @@ class Database:
                     pool = self._new_pool()
                     if pool.log.put_back(hold):
                         messages.append(PUT_BACK)
-                    with closing(pool.connect(hold)) as pooled:
+                    pooled = pool.connect(hold, pool.log.in_place())
+                    try:
                         messages += check_database(pooled.connection, self._path)
                         ((self._page_size,),) = pooled.connection.execute("PRAGMA page_size")
+                    finally:
+                        pool.discard(pooled)
                 except (*_OUTAGES, LogLost) as error:
                     self._last_failure = (time.monotonic(), type(error), error.args)
                     raise
@@ -346,11 +353,6 @@ class Database:
                 logger.warning("%s", message)
         self._next_check = time.monotonic() + _CHECK_INTERVAL
         return True
-
-    def _raise_last_failure(self, started: float) -> None:
-        failed_at, kind, arguments = self._last_failure
-        if started < failed_at + _CHECK_INTERVAL:
-            raise kind(*arguments)
 
     def _check_files(self) -> ConnectionPool:
         """Check that the files are there and private, or make them anew; return the pool."""

@@ -90,10 +90,10 @@ class Directory:
         if os.geteuid() != 0:
             return ""
         try:
-            owner = self.path.stat().st_uid
+            found = self.path.stat()
         except OSError:
             return ""
-        return _told(owner) if owner else ""
+        return _told(found.st_uid) if self._foreign(self.path, found) else ""
 
     def _check_path(self) -> None:
         longest = max(map(len, os.fsencode(self.path).split(b"/")))
@@ -104,6 +104,8 @@ class Directory:
                 f"SQLite opens {_LONGEST}, and file systems have names of up to {_LONGEST_NAME}. "
                 "Name a shorter one."
             )
+
+    def _check_files(self) -> None:
         link = self.path / DATABASE
         if link.is_symlink():
             raise ConfigError(
@@ -111,8 +113,6 @@ class Directory:
                 f"in a directory that nobody checks. Remove the link, and let {self.path} be the "
                 "directory that has the file, or a link to it."
             )
-
-    def _check_files(self) -> None:
         for path in self.path.glob(f"{DATABASE}*"):
             try:
                 found = path.stat()
@@ -137,9 +137,12 @@ class Directory:
     def _foreign(self, path: Path, found: os.stat_result) -> str:
         """Return what is wrong with a file or directory of another user."""
         us = os.geteuid()
-        if found.st_uid == us or self._is_shared(found):
+        is_of_our_group = found.st_gid in (os.getegid(), *os.getgroups())
+        if found.st_uid == us or (is_of_our_group and self.mode & found.st_mode & 0o020):
             return ""
         chown = f"chown -R {_name(us)} {path}"
+        if us and is_of_our_group and found.st_mode & 0o020:
+            chown += '. Or, if it is meant for all users of its group, set [disk] mode = "2770"'
         if us == 0:
             return (
                 f"{path} belongs to the user {_told(found.st_uid)}, and this process still runs as "
@@ -153,12 +156,6 @@ class Directory:
             f"change all sessions. Run this process as {_name(found.st_uid)}, or name another "
             f"directory, or have root run: {chown}"
         )
-
-    def _is_shared(self, found: os.stat_result) -> bool:
-        """Whether it is meant for a group, and we are in it."""
-        if not self.mode & found.st_mode & 0o020:
-            return False
-        return found.st_gid in (os.getegid(), *os.getgroups())
 
     def _open_to_others(self, path: Path, found: os.stat_result, allowed: int | None = None) -> str:
         mode = stat.S_IMODE(found.st_mode)

@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from ..._forks import ForkHold
 from .files import Identity, exclusive_lock, file_identity
@@ -44,6 +44,9 @@ _KEPT: Final = ".kept"  # suffix of the second names; diskcache's check() knows 
 _TIMES: Final = 50
 
 
+Identities: TypeAlias = tuple[Identity | None, ...]
+
+
 class LogLost(Exception):
     """The log of a database that is in use was deleted, and cannot be put back."""
 
@@ -53,7 +56,7 @@ class OpenLog:
 
     __slots__ = ("__weakref__", "identities", "pid")
 
-    def __init__(self, identities: tuple[Identity | None, ...]) -> None:
+    def __init__(self, identities: Identities) -> None:
         self.identities = identities
         self.pid = os.getpid()
 
@@ -86,19 +89,30 @@ class WriteAheadLog:
         opened = self._opened()
         return opened is None or self._identities() == opened.identities
 
-    def is_complete(self) -> bool:
-        """Whether both files are there, and are those that this process has open, if any."""
-        return None not in self._identities() and self.is_intact()
+    def in_place(self) -> Identities | None:
+        """Return the files, if both are there: those that this process has, if it has any open.
 
-    def keep(self) -> OpenLog:
+        Where there are second names, the files have to be theirs.
+        """
+        identities = self._identities()
+        if None in identities or not self.is_intact():
+            return None
+        kept = map(file_identity, map(_kept, self._files))
+        same = all(name in (None, file) for name, file in zip(kept, identities, strict=True))
+        return identities if same else None
+
+    def keep(self, expected: Identities | None) -> OpenLog:
         """Remember the files that a connection has just opened; give them their second names.
 
+        Args:
+            expected: the files that were there before; None if nobody had them open.
+
         Raises:
-            LogLost: they are not those that other connections of this process have open.
+            LogLost: they are others, or are gone again, so that nobody knows which it has.
         """
         identities = self._identities()
         opened = OpenLog(identities)
-        if not self.is_intact():
+        if None in identities or expected not in (None, identities) or not self.is_intact():
             raise LogLost
         self._open.append(weakref.ref(opened, self._open.remove))
         self._link(identities)
@@ -131,7 +145,10 @@ class WriteAheadLog:
             if found is None:
                 missing.append(file)
         for file in missing:
-            os.link(_kept(file), file)
+            try:
+                os.link(_kept(file), file)
+            except OSError as error:  # somebody else was faster: with a file, or a deletion
+                raise LogLost from error
         return bool(missing)
 
     def check(self, timeout: float) -> bool:
@@ -155,7 +172,7 @@ class WriteAheadLog:
             for file in self._files:
                 _kept(file).unlink(missing_ok=True)
 
-    def _identities(self) -> tuple[Identity | None, ...]:
+    def _identities(self) -> Identities:
         return tuple(map(file_identity, self._files))
 
     def _opened(self) -> OpenLog | None:
@@ -166,7 +183,7 @@ class WriteAheadLog:
                 return opened
         return None
 
-    def _link(self, identities: tuple[Identity | None, ...]) -> None:
+    def _link(self, identities: Identities) -> None:
         for file, identity in zip(self._files, identities, strict=True):
             kept = _kept(file)
             if identity is None or file_identity(kept) == identity:
@@ -178,7 +195,7 @@ class WriteAheadLog:
     def _is_lost(self, hold: ForkHold) -> bool:
         """Whether a file is missing though somebody has the database open."""
         for _ in range(_TIMES):
-            if self.is_complete() or not self._is_in_use(hold):
+            if self.in_place() is not None or not self._is_in_use(hold):
                 return False
             time.sleep(0.001)
         return True

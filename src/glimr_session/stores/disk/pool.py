@@ -18,7 +18,7 @@ from typing import Any, Final
 from ..._forks import ForkHold, before_forks, fork_is_near, hold_off_forks
 from ..._log import logger
 from .files import LogIdentity, check_format, exclusive_lock, log_identity
-from .log import LOCKED, PUT_BACK, OpenLog, WriteAheadLog
+from .log import LOCKED, PUT_BACK, Identities, LogLost, OpenLog, WriteAheadLog
 from .queries import SessionConnection
 
 __all__ = ["ConnectionPool", "PooledConnection", "WouldBlock"]
@@ -125,25 +125,32 @@ class ConnectionPool:
 
     def _connect_to_log(self) -> PooledConnection:
         hold = hold_off_forks(self._timeout)
-        if self.log.is_complete():
-            return self.connect(hold)
+        files = self.log.in_place()
+        if files is not None:
+            with suppress(LogLost):  # deleted since
+                return self.connect(hold, files)
         # Nobody has it open, or something was deleted: one process at a time looks.
         with exclusive_lock(self._path.parent, self._timeout):
             was_missing = self.log.put_back(hold)
-            pooled = self.connect(hold)
+            pooled = self.connect(hold, self.log.in_place())
         if was_missing:
             logger.warning(PUT_BACK)
         return pooled
 
-    def connect(self, hold: ForkHold) -> PooledConnection:
-        """Return a new connection, which keeps the hold until it is closed."""
+    def connect(self, hold: ForkHold, files: Identities | None) -> PooledConnection:
+        """Return a new connection, which keeps the hold until it is closed.
+
+        Args:
+            hold: holds off forks.
+            files: the log that is there; None if nobody has the database open.
+        """
         # mode=rw never makes a file.
         pooled = PooledConnection(hold, f"{self._path.as_uri()}?mode=rw", self._timeout)
         try:
             connection = pooled.connection
             connection.text_factory = _as_text
             check_format(connection, self._path)  # what reads first opens the log
-            pooled.log = self.log.keep()
+            pooled.log = self.log.keep(files)
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             connection.execute("PRAGMA fullfsync = 1")  # macOS needs it to reach the disk
             connection.execute("PRAGMA cache_size = 8192")  # pages, as diskcache has it
@@ -152,7 +159,7 @@ class ConnectionPool:
             connection.execute("PRAGMA busy_timeout = 0")
             self.log_identity = log_identity(self.log.file)
         except BaseException:
-            pooled.close()
+            self.discard(pooled)
             raise
         return pooled
 
@@ -171,7 +178,11 @@ class ConnectionPool:
         if len(self._idle) < _MAX_IDLE and not fork_is_near():
             self._idle.append(pooled)
         else:
-            pooled.close()
+            self.discard(pooled)
+
+    def discard(self, pooled: PooledConnection) -> None:
+        """Close a connection, and with the last one what is left of its log."""
+        _close_all(deque([pooled]), self.log)
 
     def close_idle(self) -> None:
         """Close every connection that is not in use."""
@@ -223,7 +234,7 @@ def _is_in_use(path: Path, hold: ForkHold) -> bool:
 def _close_all(idle: deque[PooledConnection], log: WriteAheadLog) -> None:
     was_complete = False
     with suppress(OSError):  # whoever uses the store next is told of it
-        was_complete = log.is_complete()
+        was_complete = log.in_place() is not None
     with suppress(IndexError):
         while True:
             idle.pop().close()
