@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import pytest
 
-from glimr_session import DiskStore, StoreUnavailable
+from glimr_session import DiskStore, StoreUnavailable, generate_id
 from glimr_session.testing.contract import begin
 from tests.support.servers import Client, running
 
@@ -178,10 +178,10 @@ def test_a_log_that_cannot_be_put_back_is_told_and_loses_nothing(
             file.unlink()
         later.make(directory, timeout=TIMEOUT)
         for _ in range(2):
-            assert "log (cache.db-wal, cache.db-shm) is not there" in refusal(lambda: begin(later))
+            assert "log (cache.db-wal, cache.db-shm) was deleted" in refusal(lambda: begin(later))
             time.sleep(PROMPT + 0.1)
-        assert "is not there" in refusal(lambda: begin(one))  # and has closed what it had
-        assert "each of them has answered a request" in refusal(lambda: begin(later))
+        assert "was deleted" in refusal(lambda: begin(one))  # and has closed what it had
+        assert "until each of them has closed it" in refusal(lambda: begin(later))
         with suppress(StoreUnavailable):
             begin(other)
         for store in (later, one, other):
@@ -201,7 +201,7 @@ def test_a_lost_log_survives_a_process_that_is_killed(
             for file in directory.glob("cache.db?*"):
                 file.unlink()
             one.run(storage_process.look_now)
-            assert "is not there" in refusal(lambda: begin(one))
+            assert "was deleted" in refusal(lambda: begin(one))
         soon(lambda: begin(one))
         assert one.run(seen, SESSIONS) == Counter(exact=len(SESSIONS))
         assert one.run(storage_process.integrity) == "ok"
@@ -210,21 +210,119 @@ def test_a_lost_log_survives_a_process_that_is_killed(
 def test_a_log_that_nobody_has_open_is_no_loss(
     processes: Processes, directory: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Second names that a killed process has left are not put back when the log is gone."""
+    """Second names that are left over are not put back: what is in the database is newer."""
     with processes.store(directory, timeout=TIMEOUT) as store:
         save_all(store, SESSIONS)
-        # As after a backup that was put back, or a last connection of somebody else.
-        with closing(sqlite3.connect(directory / "cache.db")) as connection:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with closing(sqlite3.connect(directory / "cache.db")) as shell:  # it closes last
+            shell.execute("SELECT count(*) FROM Cache").fetchone()
+            store.close()
+    left = sorted(directory.glob("*.kept"))
+    assert len(left) == 2
+    with closing(sqlite3.connect(directory / "cache.db")) as shell:
+        shell.execute("DELETE FROM Cache WHERE rowid = (SELECT min(rowid) FROM Cache)")
+        shell.commit()
+        with processes.store(directory, timeout=TIMEOUT) as store:  # beside a log of its own
+            assert store.run(seen, SESSIONS)["exact"] == len(SESSIONS) - 1
+            store.close()
+    with processes.store(directory, timeout=TIMEOUT) as store:
+        assert store.run(seen, SESSIONS)["exact"] == len(SESSIONS) - 1
+        begin(store)
+        assert store.run(storage_process.integrity) == "ok"
+        assert sorted(directory.glob("*.kept")) == left
     assert {file.name for file in directory.iterdir()} == {"cache.db"}
-    (directory / f"{LOG}.kept").write_bytes(b"a log of another day")
-    (directory / f"{INDEX}.kept").write_bytes(b"")
+    assert warnings(caplog) == []
+
+
+@pytest.mark.parametrize("deleted", [(LOG,), (LOG, INDEX)], ids="+".join)
+def test_a_log_of_killed_processes_is_put_back(
+    processes: Processes, directory: Path, deleted: tuple[str, ...]
+) -> None:
+    """What was acknowledged is there, though all processes were killed and the log deleted."""
+    with StoreProcess(directory, timeout=TIMEOUT) as killed:
+        save_all(killed, SESSIONS)
+    delete(directory, *deleted)
+    with processes.store(directory, timeout=TIMEOUT) as store:
+        assert store.run(seen, SESSIONS) == Counter(exact=len(SESSIONS))
+        assert store.run(storage_process.integrity) == "ok"
+
+
+def test_a_database_put_in_place_never_gets_the_log_of_another(
+    processes: Processes, directory: Path, tmp_path: Path
+) -> None:
+    """A copy that is put in place while threads write is used as it is, from a second on."""
+    sessions = some_sessions(100)
+    with processes.store(directory, timeout=TIMEOUT) as store:
+        save_all(store, sessions)
+        with (
+            closing(sqlite3.connect(directory / "cache.db")) as there,
+            closing(sqlite3.connect(tmp_path / "copy.db")) as copy,
+        ):
+            there.backup(copy)
+        (tmp_path / "copy.db").chmod(0o600)
+        save_all(store, SESSIONS)
+        store.begin(storage_process.save_from_threads, 24, 20)
+        for name in ("cache.db", LOG, INDEX):
+            (directory / name).rename(tmp_path / name)
+        (tmp_path / "copy.db").rename(directory / "cache.db")
+        store.answer()
+        soon(lambda: begin(store))
+        assert store.run(seen, sessions) == Counter(exact=len(sessions))
+        assert store.run(storage_process.integrity) == "ok"
+
+
+@pytest.mark.parametrize("made_by", ["VACUUM INTO", "journal_mode"])
+def test_a_database_without_a_log_gets_one(
+    processes: Processes, directory: Path, tmp_path: Path, made_by: str
+) -> None:
+    """A copy that is in another journal mode, or one that was set to it, is opened all the same."""
+    with processes.store(directory, timeout=TIMEOUT) as store:
+        save_all(store, SESSIONS)
+        store.close()
+    database = directory / "cache.db"
+    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        if made_by == "VACUUM INTO":
+            connection.execute("VACUUM INTO ?", (str(tmp_path / "copy.db"),))
+        else:
+            connection.execute("PRAGMA journal_mode = delete")
+    if made_by == "VACUUM INTO":
+        (tmp_path / "copy.db").rename(database)
+        database.chmod(0o600)
     with processes.store(directory, timeout=TIMEOUT) as store:
         assert store.run(seen, SESSIONS) == Counter(exact=len(SESSIONS))
         begin(store)
-        for name in (LOG, INDEX):
-            assert (directory / name).samefile(directory / f"{name}.kept")
-    assert {file.name for file in directory.iterdir()} == {"cache.db"}
+        assert (directory / LOG).exists()
+
+
+def come_and_go(store: DiskStore, number: int) -> list[str]:
+    """Save, read and close so many times; return what went wrong."""
+    wrong = []
+    for count in range(number):
+        session_id = generate_id()
+        try:
+            store.save(session_id, {"n": count}, {})
+            if count % 3:
+                store.close()
+            if store.load(session_id) != ({"n": count}, {}):
+                wrong.append("another value")
+        except StoreUnavailable as error:
+            wrong.append(str(error))
+        if count % 10 == 0:
+            store.__init__(store.directory)  # type: ignore[misc]  # as in a process that starts
+    return wrong
+
+
+def test_processes_that_come_and_go_find_the_log(
+    processes: Processes, directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Processes that open the log while others close the last connection wait for nothing."""
+    with (
+        processes.store(directory) as one,
+        processes.store(directory) as two,
+        processes.store(directory) as three,
+    ):
+        for store in (one, two, three):
+            store.begin(come_and_go, 250)
+        assert [store.answer() for store in (one, two, three)] == [[], [], []]
     assert warnings(caplog) == []
 
 

@@ -342,7 +342,9 @@ def test_a_start_waits_no_longer_than_the_timeout_for_another_start(
     DiskStore(directory).close()
     with files.exclusive_lock(directory, 1):
         started = time.monotonic()
-        store = start_in_outage(directory, "another process has been opening it", caplog)
+        store = start_in_outage(
+            directory, "another process has had the lock of the directory", caplog
+        )
         assert time.monotonic() - started < 5
     time.sleep(1.1)  # it is tried once a second
     assert content(store, begin(store)) == ({"a": 1}, {})

@@ -331,9 +331,10 @@ class Database:
                         self._rules, replaces_log=None if gone is None else gone.log_identity
                     )
                     pool = self._new_pool()
-                    if pool.log.put_back(hold):
+                    pool.log.remove_others()
+                    pooled, was_missing = pool.connect(hold)
+                    if was_missing:
                         messages.append(PUT_BACK)
-                    pooled = pool.connect(hold, pool.log.in_place())
                     try:
                         messages += check_database(pooled.connection, self._path)
                         ((self._page_size,),) = pooled.connection.execute("PRAGMA page_size")

@@ -119,11 +119,12 @@ class Directory:
             except FileNotFoundError:
                 continue
             problem = self._foreign(path, found)
-            if not problem and found.st_uid == os.geteuid() and self.file_problem(path, found):
+            open_to = self.file_problem(path, found)
+            if open_to and found.st_uid == os.geteuid():
                 path.chmod(self.file_mode)  # it was made while nobody else came as far
-            problem = problem or self.file_problem(path, path.stat())
-            if problem:
-                raise ConfigError(f"directory: {problem}")
+                open_to = ""
+            if problem or open_to:
+                raise ConfigError(f"directory: {problem or open_to}")
 
     def _check_writing(self) -> None:
         try:

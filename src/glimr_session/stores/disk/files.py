@@ -192,7 +192,9 @@ def exclusive_lock(directory: Path, timeout: float) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    raise TimeoutError("another process has been opening it all the time") from None
+                    raise TimeoutError(
+                        "another process has had the lock of the directory (flock) all the time"
+                    ) from None
                 time.sleep(0.001)
         yield
     finally:

@@ -4,12 +4,13 @@ SQLite finds them by their names, and deletes them when the last connection is c
 somebody else deletes one, the processes that have it open go on with it, and the next one that
 opens the database begins a second log beside them: both lose what they commit, and the database
 is damaged. So each file has a second name here, under which it is put back, and no connection
-is opened while one is missing. See docs/decisions/files-that-change.md.
+is opened while one is missing. See docs/decisions/the-log.md.
 """
 
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
 import weakref
 from collections.abc import Callable
@@ -31,20 +32,19 @@ PUT_BACK: Final = (
 )
 
 LOST: Final = (
-    "processes have it open, and its log (cache.db-wal, cache.db-shm) is not there. If that was "
-    "deleted, it cannot be put back. Nothing is written, so that nothing is lost; it goes on when "
-    "each of them has answered a request or was ended. (Or one of them has taken it for itself, "
-    "with SQLite's locking_mode = EXCLUSIVE.)"
+    "processes have it open, and its log (cache.db-wal, cache.db-shm) was deleted, or another one "
+    "is in its place. Nothing is written until each of them has closed it: at its next request, "
+    "or when it is ended (lsof cache.db names them). Or one of them has it for itself "
+    "(locking_mode = EXCLUSIVE)"
 )
 
 _KEPT: Final = ".kept"  # suffix of the second names; diskcache's check() knows files of cache.db
 
-# Times, a millisecond apart, that somebody is seen with the database open and no log. Who opens
-# it has both within microseconds.
-_TIMES: Final = 50
+# Seconds in which somebody who opens or closes the database has made or deleted the log.
+_PATIENCE: Final = 1.0
 
-
-Identities: TypeAlias = tuple[Identity | None, ...]
+Identities: TypeAlias = tuple[Identity | None, Identity | None]
+"""The log and its index."""
 
 
 class LogLost(Exception):
@@ -54,9 +54,10 @@ class LogLost(Exception):
 class OpenLog:
     """The files that a connection has open, for as long as the connection is."""
 
-    __slots__ = ("__weakref__", "identities", "pid")
+    __slots__ = ("__weakref__", "database", "identities", "pid")
 
-    def __init__(self, identities: Identities) -> None:
+    def __init__(self, database: Identity | None, identities: Identities) -> None:
+        self.database = database
         self.identities = identities
         self.pid = os.getpid()
 
@@ -73,7 +74,7 @@ class WriteAheadLog:
         self._path = path
         self._is_in_use = is_in_use
         self.file = path.with_name(f"{path.name}-wal")
-        self._files = (self.file, path.with_name(f"{path.name}-shm"))
+        self._index = path.with_name(f"{path.name}-shm")
         self._open: list[weakref.ref[OpenLog]] = []  # each removes itself
 
     @property
@@ -84,22 +85,20 @@ class WriteAheadLog:
         except (FileNotFoundError, NotADirectoryError):
             return 0
 
-    def is_intact(self) -> bool:
-        """Whether the files that this process has open are still there, under their names."""
-        opened = self._opened()
-        return opened is None or self._identities() == opened.identities
-
     def in_place(self) -> Identities | None:
-        """Return the files, if both are there: those that this process has, if it has any open.
+        """Return the files, if both are there and are those that are in use.
 
-        Where there are second names, the files have to be theirs.
+        Those that this process has, if it has any open; else those of the second names, if
+        somebody else has these open.
+
+        Raises:
+            sqlite3.OperationalError: this process has another database open, which was here.
         """
-        identities = self._identities()
-        if None in identities or not self.is_intact():
+        opened, found = self._opened(), self._found()
+        if None in found or (opened is not None and opened.identities != found):
             return None
-        kept = map(file_identity, map(_kept, self._files))
-        same = all(name in (None, file) for name, file in zip(kept, identities, strict=True))
-        return identities if same else None
+        kept = self._kept()
+        return found if kept == found or not _is_locked(kept[1]) else None
 
     def keep(self, expected: Identities | None) -> OpenLog:
         """Remember the files that a connection has just opened; give them their second names.
@@ -109,97 +108,161 @@ class WriteAheadLog:
 
         Raises:
             LogLost: they are others, or are gone again, so that nobody knows which it has.
+            sqlite3.OperationalError: as ``in_place``.
         """
-        identities = self._identities()
-        opened = OpenLog(identities)
-        if None in identities or expected not in (None, identities) or not self.is_intact():
+        other, found = self._opened(), self._found()
+        expected = expected if other is None else other.identities
+        opened = OpenLog(file_identity(self._path), found)
+        if None in found or expected not in (None, found):
             raise LogLost
         self._open.append(weakref.ref(opened, self._open.remove))
-        self._link(identities)
+        self._link(found)
         return opened
 
-    def put_back(self, hold: ForkHold | None = None) -> bool:
-        """Put the files back, or see that nobody has them; return whether one was missing.
-
-        Hold ``exclusive_lock``.
+    def put_back(self, hold: ForkHold) -> tuple[Identities | None, bool]:
+        """Put the files back, or see that nobody has them. Hold ``exclusive_lock``.
 
         Args:
-            hold: holds off forks, where this process may have nothing open.
+            hold: holds off forks.
+
+        Returns:
+            The files that are in use, None if nobody has the database open; and whether one was
+            missing.
 
         Raises:
             LogLost: a process has a file open that has no name any more.
-            sqlite3.Error: the database cannot be read.
+            sqlite3.Error: the database cannot be read, or as ``in_place``.
         """
         opened = self._opened()
-        if opened is None:
-            if hold is None or not self._is_lost(hold):
-                return False
-            wanted = tuple(file_identity(_kept(file)) for file in self._files)
-        else:
-            wanted = opened.identities
-        missing = []
-        for file, identity in zip(self._files, wanted, strict=True):
-            found = file_identity(file)
-            if identity is None or (found or file_identity(_kept(file))) != identity:
+        if opened is not None:
+            return opened.identities, self._restore(opened.identities)
+        deadline = time.monotonic() + _PATIENCE
+        while (found := self.in_place()) is None:
+            # SQLite deletes the files before it lets go of them, and may have been about to; then
+            # what is put back is what is in the database.
+            kept = self._kept()
+            if _is_locked(kept[1]):
+                with suppress(LogLost):  # it may be about to change
+                    return kept, self._restore(kept)
+            # Only now, for whoever closes the last connection must not find us connected.
+            elif not self._is_in_use(hold):
+                return (kept, self._restore(kept)) if self._was_left(kept) else (None, False)
+            if time.monotonic() > deadline:
                 raise LogLost
-            if found is None:
-                missing.append(file)
-        for file in missing:
-            try:
-                os.link(_kept(file), file)
-            except OSError as error:  # somebody else was faster: with a file, or a deletion
-                raise LogLost from error
-        return bool(missing)
+            time.sleep(0.001)
+        return found, False
 
     def check(self, timeout: float) -> bool:
-        """Put back what was deleted since; return whether something was.
+        """Put back what this process has open; return whether something was missing.
 
         Raises:
-            LogLost, OSError, sqlite3.Error: as ``put_back``.
+            LogLost, OSError, sqlite3.OperationalError: as ``put_back``.
         """
         opened = self._opened()
         if opened is None:
             return False
-        if self._identities() == opened.identities:
+        if self._found() == opened.identities:
             self._link(opened.identities)
             return False
         with exclusive_lock(self._path.parent, timeout):
-            return self.put_back()
+            return self._restore(opened.identities)
 
     def forget(self) -> None:
         """Remove the second names, once SQLite has deleted the files."""
         if self._opened() is None and file_identity(self.file) is None:
-            for file in self._files:
-                _kept(file).unlink(missing_ok=True)
+            for kept in self._second_names():
+                kept.unlink(missing_ok=True)
 
-    def _identities(self) -> Identities:
-        return tuple(map(file_identity, self._files))
+    def remove_others(self) -> None:
+        """Remove the second names of other databases, which were here before."""
+        own = self._second_names()
+        for kept in self._path.parent.glob(f"{self._path.name}-*{_KEPT}"):
+            if kept not in own:
+                kept.unlink(missing_ok=True)
+
+    def _was_left(self, kept: Identities) -> bool:
+        """Whether the log is that of processes that were killed, and was deleted since.
+
+        SQLite deletes the log before its index, and only when all of it is in the database.
+        """
+        found = self._found()
+        if None in kept or found[0] is not None or found[1] not in (None, kept[1]):
+            return False
+        log, _ = self._second_names()
+        try:
+            # ctime, for a copy that was written over the database may have an older mtime.
+            return found[1] == kept[1] or log.stat().st_mtime_ns >= self._path.stat().st_ctime_ns
+        except FileNotFoundError:  # whoever has closed the database has just tidied up
+            return False
+
+    def _found(self) -> Identities:
+        return file_identity(self.file), file_identity(self._index)
+
+    def _kept(self) -> Identities:
+        log, index = self._second_names()
+        return file_identity(log), file_identity(index)
+
+    def _second_names(self) -> tuple[Path, Path]:
+        """Return the names for the database that is there: a log is worth nothing to another."""
+        database = file_identity(self._path)
+        number = "none" if database is None else f"{database[1]:x}"
+        log, index = (
+            file.with_name(f"{file.name}.{number}{_KEPT}") for file in (self.file, self._index)
+        )
+        return log, index
 
     def _opened(self) -> OpenLog | None:
         pid = os.getpid()
         for reference in tuple(self._open):
             opened = reference()
             if opened is not None and opened.pid == pid:
+                if opened.database != file_identity(self._path):
+                    raise sqlite3.OperationalError("the file was replaced")
                 return opened
         return None
 
     def _link(self, identities: Identities) -> None:
-        for file, identity in zip(self._files, identities, strict=True):
-            kept = _kept(file)
+        files = (self.file, self._index)
+        for file, kept, identity in zip(files, self._second_names(), identities, strict=True):
             if identity is None or file_identity(kept) == identity:
                 continue
             with suppress(OSError):  # no links on this file system, or a full disk
                 kept.unlink(missing_ok=True)
                 os.link(file, kept)
 
-    def _is_lost(self, hold: ForkHold) -> bool:
-        """Whether a file is missing though somebody has the database open."""
-        for _ in range(_TIMES):
-            if self.in_place() is not None or not self._is_in_use(hold):
-                return False
-            time.sleep(0.001)
+    def _restore(self, identities: Identities) -> bool:
+        """Give files that somebody has open their names back; return whether one had none.
+
+        Who has begun another log beside them has noticed that, and has written nothing to it.
+        """
+        found = self._found()
+        if found == identities:
+            return False
+        is_other = found[0] not in (None, identities[0])
+        if None in identities or self._kept() != identities or (is_other and self.size > 0):
+            raise LogLost
+        names = zip((self.file, self._index), self._second_names(), strict=True)
+        for (file, kept), there, identity in zip(names, found, identities, strict=True):
+            try:
+                if there not in (None, identity):
+                    file.unlink()
+                if there != identity:
+                    os.link(kept, file)
+            except OSError as error:  # somebody else was faster: with a file, or a deletion
+                raise LogLost from error
         return True
 
 
-def _kept(file: Path) -> Path:
-    return file.with_name(f"{file.name}{_KEPT}")
+def _is_locked(index: Identity | None) -> bool:
+    """Whether some process has the index of a log open: SQLite has a lock on it as long.
+
+    False also where the system does not tell, as for processes of another container.
+    """
+    if index is None:
+        return False
+    device, inode = index
+    place = f" {os.major(device):02x}:{os.minor(device):02x}:{inode} "
+    try:
+        return place in Path("/proc/locks").read_text("ascii")
+    except OSError:
+        return False

@@ -32,6 +32,10 @@ _SYNCHRONOUS: Final = {"process": "NORMAL", "power": "FULL"}
 _MAX_IDLE: Final = 12
 
 
+# Attempts to open the log that is there; each finds another one only if it was closed meanwhile.
+_TRIES: Final = 20
+
+
 class WouldBlock(Exception):
     """Another writer holds the lock, and the caller did not want to wait."""
 
@@ -128,16 +132,28 @@ class ConnectionPool:
         files = self.log.in_place()
         if files is not None:
             with suppress(LogLost):  # deleted since
-                return self.connect(hold, files)
+                return self._connect(hold, files)
         # Nobody has it open, or something was deleted: one process at a time looks.
         with exclusive_lock(self._path.parent, self._timeout):
-            was_missing = self.log.put_back(hold)
-            pooled = self.connect(hold, self.log.in_place())
+            pooled, was_missing = self.connect(hold)
         if was_missing:
             logger.warning(PUT_BACK)
         return pooled
 
-    def connect(self, hold: ForkHold, files: Identities | None) -> PooledConnection:
+    def connect(self, hold: ForkHold) -> tuple[PooledConnection, bool]:
+        """Return a new connection, and whether its log was deleted and has been put back.
+
+        Hold ``exclusive_lock``.
+        """
+        was_missing = False
+        for _ in range(_TRIES):  # others may close the last connection meanwhile
+            files, is_back = self.log.put_back(hold)
+            was_missing |= is_back
+            with suppress(LogLost):
+                return self._connect(hold, files), was_missing
+        raise LogLost
+
+    def _connect(self, hold: ForkHold, files: Identities | None) -> PooledConnection:
         """Return a new connection, which keeps the hold until it is closed.
 
         Args:
@@ -150,7 +166,9 @@ class ConnectionPool:
             connection = pooled.connection
             connection.text_factory = _as_text
             check_format(connection, self._path)  # what reads first opens the log
-            pooled.log = self.log.keep(files)
+            ((journal_mode,),) = connection.execute("PRAGMA journal_mode")
+            if journal_mode == "wal":  # else a start is about to set it
+                pooled.log = self.log.keep(files)
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             connection.execute("PRAGMA fullfsync = 1")  # macOS needs it to reach the disk
             connection.execute("PRAGMA cache_size = 8192")  # pages, as diskcache has it
@@ -233,11 +251,11 @@ def _is_in_use(path: Path, hold: ForkHold) -> bool:
 
 def _close_all(idle: deque[PooledConnection], log: WriteAheadLog) -> None:
     was_complete = False
-    with suppress(OSError):  # whoever uses the store next is told of it
+    with suppress(OSError, sqlite3.Error):  # whoever uses the store next is told of it
         was_complete = log.in_place() is not None
     with suppress(IndexError):
         while True:
             idle.pop().close()
     if was_complete:  # so that it was SQLite who deleted it
-        with suppress(OSError):
+        with suppress(OSError, sqlite3.Error):
             log.forget()
