@@ -9,7 +9,7 @@ DEPENDENCIES ?= oldest newest
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-faults lint types check coverage matrix \
+.PHONY: help demo test test-faults test-bench lint types check coverage matrix \
 	bench bench-quick guard guard-record fuzz format clean
 
 help: ## List the targets
@@ -18,11 +18,14 @@ help: ## List the targets
 demo: .venv/demo ## Serve the sign-up site on http://127.0.0.1:8000 (PORT=8765, HOST=0.0.0.0 for others)
 	HOST=$(HOST) PORT=$(PORT) $(BIN)/python examples/signup/serve.py
 
-test: .venv/test ## Run the tests, except those of faults
-	$(BIN)/python -m pytest --ignore tests/faults
+test: .venv/test ## Run the tests, except those of faults and of the benchmarks
+	$(BIN)/python -m pytest --ignore tests/faults --ignore tests/benchmarks
 
 test-faults: .venv/test ## Run the tests of faults: killed processes, full disks, damaged files
 	$(BIN)/python -m pytest tests/faults
+
+test-bench: .venv/test ## Run the tests of the benchmarks
+	$(BIN)/python -m pytest tests/benchmarks
 
 lint: .venv/lint ## Check style and formatting
 	$(BIN)/ruff check
@@ -32,7 +35,7 @@ types: .venv/lint ## Check the types, with mypy and with pyright
 	$(BIN)/mypy
 	$(BIN)/pyright
 
-check: lint types guard test test-faults coverage ## Everything that has to pass before a commit
+check: lint types guard test test-faults test-bench coverage ## Everything that has to pass before a commit
 
 # Tracing would distort what servers, fuzzers and the guard are tested for.
 coverage: .venv/test ## Run the tests of the modules, and measure the branches they cover
