@@ -12,16 +12,22 @@ from pathlib import Path
 
 import pytest
 
-from glimr_session._forks import ForkHold
 from glimr_session.stores.disk import log as log_module
-from glimr_session.stores.disk.files import Identity
-from glimr_session.stores.disk.log import Identities, LogLost, WriteAheadLog
+from glimr_session.stores.disk.files import Identity, file_identity
+from glimr_session.stores.disk.log import Identities, LogLost, OpenLog, WriteAheadLog
 
-HOLD = ForkHold(0.0)
 ALL = {"wal", "shm", "wal.kept", "shm.kept"}
 
 every_deletion = pytest.mark.parametrize("deleted", [("wal",), ("shm",), ("wal", "shm")])
 whoever_has_it = pytest.mark.parametrize("has_it_open", [True, False])
+
+
+class Connection:
+    """A connection of this process."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.log: OpenLog | None = None
 
 
 class Files:
@@ -33,16 +39,26 @@ class Files:
         self.index: Identity | None = None  # that somebody has open
         self.database = directory / "cache.db"
         self.database.write_text("a database")
-        self.log = WriteAheadLog(self.database, lambda _: self.in_use)
-        monkeypatch.setattr(log_module, "_is_locked", lambda index: index == self.index is not None)
+        self.log = WriteAheadLog(self.database)
+        monkeypatch.setattr(log_module, "_is_locked", self.is_locked)
         monkeypatch.setattr(log_module, "_PATIENCE", 0.01)
         self.make("wal", "shm")
-        self.opened = [self.log.keep(None)]
-        self.identities = self.opened[0].identities
+        self.connection = Connection()
+        self.identities = self.keep(self.connection, None)
         self.index = self.identities[1]
 
+    def keep(self, connection: Connection, expected: Identities | None) -> Identities:
+        self.log.keep(connection, expected)
+        assert connection.log is not None
+        return connection.log.identities
+
     def close(self) -> None:
-        self.opened.clear()
+        self.connection.log = None
+
+    def is_locked(self, file: Identity | None) -> bool:
+        if self.in_use and file == file_identity(self.database):
+            return True
+        return file is not None and file == self.index
 
     def names(self) -> set[str]:
         names = {re.sub(r"\.[0-9a-f]+\.", ".", file.name) for file in self.directory.iterdir()}
@@ -69,7 +85,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Files:
 
 def opened_again(files: Files) -> Identities:
     """Return the files that one more connection finds."""
-    return files.log.keep(files.log.in_place()).identities
+    return files.keep(Connection(), files.log.in_place())
 
 
 @every_deletion
@@ -81,10 +97,10 @@ def test_what_is_missing_is_put_back(
     if not has_it_open:
         files.close()
     files.delete(*deleted)
-    assert files.log.put_back(HOLD) == (files.identities, True)
+    assert files.log.put_back() == (files.identities, True)
     assert files.names() == ALL
     assert opened_again(files) == files.identities
-    assert files.log.put_back(HOLD) == (files.identities, False)
+    assert files.log.put_back() == (files.identities, False)
 
 
 @every_deletion
@@ -96,7 +112,7 @@ def test_nothing_is_put_back_that_somebody_has_closed(
     files.index = None
     files.delete(*deleted)
     with pytest.raises(LogLost):
-        files.log.put_back(HOLD)
+        files.log.put_back()
     assert files.names() == ALL.difference(deleted)
 
 
@@ -107,13 +123,12 @@ def test_nothing_is_put_back_if_nobody_has_it_open(files: Files) -> None:
     earlier = files.database.stat().st_ctime_ns - 10**9
     os.utime(files.file("wal"), ns=(earlier, earlier))  # all of it is in the database
     files.delete("wal", "shm")
-    assert files.log.put_back(HOLD) == (None, False)
+    assert files.log.put_back() == (None, False)
     assert files.names() == {"wal.kept", "shm.kept"}
     files.make("wal", "shm")
-    opened = files.log.keep(None)
+    assert opened_again(files) != files.identities
     for name in ("wal", "shm"):
         assert files.file(name).samefile(files.file(f"{name}.kept"))
-    del opened
 
 
 @pytest.mark.parametrize("deleted", [("wal",), ("wal", "shm")])
@@ -125,7 +140,7 @@ def test_a_log_whose_processes_were_killed_is_put_back(
     files.in_use, files.index = False, None
     files.file("wal").write_text("a commit")
     files.delete(*deleted)
-    assert files.log.put_back(HOLD) == (files.identities, True)
+    assert files.log.put_back() == (files.identities, True)
     assert opened_again(files) == files.identities
 
 
@@ -141,10 +156,10 @@ def test_a_second_log_is_replaced_while_it_is_empty(
     files.make(*made)
     if "wal" in made:
         with pytest.raises(LogLost):
-            files.log.put_back(HOLD)
+            files.log.put_back()
         assert files.names() == {*made, "wal.kept", "shm.kept"}
         files.file("wal").write_text("")
-    assert files.log.put_back(HOLD) == (files.identities, True)
+    assert files.log.put_back() == (files.identities, True)
     assert opened_again(files) == files.identities
 
 
@@ -197,7 +212,7 @@ def test_a_connection_to_other_files_than_were_there_is_refused(
     if made_anew:
         files.make(*deleted)
     with pytest.raises(LogLost):
-        files.log.keep(found)
+        files.log.keep(Connection(), found)
     assert files.log._kept() == files.identities
 
 
@@ -211,11 +226,11 @@ def test_the_log_of_another_database_is_left_alone(files: Files, has_it_open: bo
     files.database.rename(files.directory / "away")
     files.database.write_text("another database")
     if has_it_open:
-        for look in (files.log.in_place, lambda: files.log.put_back(HOLD)):
+        for look in (files.log.in_place, files.log.put_back):
             with pytest.raises(sqlite3.OperationalError, match="replaced"):
                 look()
     else:
-        assert files.log.put_back(HOLD) == (None, False)
+        assert files.log.put_back() == (None, False)
         files.log.remove_others()
         assert files.names() == {"away"}
 

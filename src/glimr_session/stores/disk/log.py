@@ -13,12 +13,10 @@ import os
 import sqlite3
 import time
 import weakref
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
-from ..._forks import ForkHold
 from .files import Identity, exclusive_lock, file_identity
 
 __all__ = ["LOCKED", "LOST", "PUT_BACK", "LogLost", "OpenLog", "WriteAheadLog"]
@@ -52,14 +50,20 @@ class LogLost(Exception):
 
 
 class OpenLog:
-    """The files that a connection has open, for as long as the connection is."""
+    """The files that a connection has open."""
 
-    __slots__ = ("__weakref__", "database", "identities", "pid")
+    __slots__ = ("database", "identities")
 
     def __init__(self, database: Identity | None, identities: Identities) -> None:
         self.database = database
         self.identities = identities
-        self.pid = os.getpid()
+
+
+class Connected(Protocol):
+    """A connection: ``log`` is None unless it is open, ``pid`` is that of its process."""
+
+    log: OpenLog | None
+    pid: int
 
 
 class WriteAheadLog:
@@ -67,15 +71,13 @@ class WriteAheadLog:
 
     Args:
         path: the database.
-        is_in_use: returns whether anybody has it open.
     """
 
-    def __init__(self, path: Path, is_in_use: Callable[[ForkHold], bool]) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._is_in_use = is_in_use
         self.file = path.with_name(f"{path.name}-wal")
         self._index = path.with_name(f"{path.name}-shm")
-        self._open: list[weakref.ref[OpenLog]] = []  # each removes itself
+        self._connected: list[weakref.ref[Connected]] = []  # each removes itself
 
     @property
     def size(self) -> int:
@@ -100,10 +102,11 @@ class WriteAheadLog:
         kept = self._kept()
         return found if kept == found or not _is_locked(kept[1]) else None
 
-    def keep(self, expected: Identities | None) -> OpenLog:
-        """Remember the files that a connection has just opened; give them their second names.
+    def keep(self, connection: Connected, expected: Identities | None) -> None:
+        """Note the files that a connection has just opened; give them their second names.
 
         Args:
+            connection: knows from now on which they are.
             expected: the files that were there before; None if nobody had them open.
 
         Raises:
@@ -112,18 +115,14 @@ class WriteAheadLog:
         """
         other, found = self._opened(), self._found()
         expected = expected if other is None else other.identities
-        opened = OpenLog(file_identity(self._path), found)
         if None in found or expected not in (None, found):
             raise LogLost
-        self._open.append(weakref.ref(opened, self._open.remove))
+        self._connected.append(weakref.ref(connection, self._connected.remove))
+        connection.log = OpenLog(file_identity(self._path), found)
         self._link(found)
-        return opened
 
-    def put_back(self, hold: ForkHold) -> tuple[Identities | None, bool]:
+    def put_back(self) -> tuple[Identities | None, bool]:
         """Put the files back, or see that nobody has them. Hold ``exclusive_lock``.
-
-        Args:
-            hold: holds off forks.
 
         Returns:
             The files that are in use, None if nobody has the database open; and whether one was
@@ -131,7 +130,7 @@ class WriteAheadLog:
 
         Raises:
             LogLost: a process has a file open that has no name any more.
-            sqlite3.Error: the database cannot be read, or as ``in_place``.
+            sqlite3.OperationalError: as ``in_place``.
         """
         opened = self._opened()
         if opened is not None:
@@ -144,8 +143,7 @@ class WriteAheadLog:
             if _is_locked(kept[1]):
                 with suppress(LogLost):  # it may be about to change
                     return kept, self._restore(kept)
-            # Only now, for whoever closes the last connection must not find us connected.
-            elif not self._is_in_use(hold):
+            elif not _is_locked(file_identity(self._path)):
                 return (kept, self._restore(kept)) if self._was_left(kept) else (None, False)
             if time.monotonic() > deadline:
                 raise LogLost
@@ -213,9 +211,10 @@ class WriteAheadLog:
 
     def _opened(self) -> OpenLog | None:
         pid = os.getpid()
-        for reference in tuple(self._open):
-            opened = reference()
-            if opened is not None and opened.pid == pid:
+        for reference in tuple(self._connected):
+            connection = reference()
+            opened = connection.log if connection is not None and connection.pid == pid else None
+            if opened is not None:
                 if opened.database != file_identity(self._path):
                     raise sqlite3.OperationalError("the file was replaced")
                 return opened
@@ -253,14 +252,14 @@ class WriteAheadLog:
         return True
 
 
-def _is_locked(index: Identity | None) -> bool:
-    """Whether some process has the index of a log open: SQLite has a lock on it as long.
+def _is_locked(file: Identity | None) -> bool:
+    """Whether some process has a database, or the index of a log, open: SQLite locks both as long.
 
     False also where the system does not tell, as for processes of another container.
     """
-    if index is None:
+    if file is None:
         return False
-    device, inode = index
+    device, inode = file
     place = f" {os.major(device):02x}:{os.minor(device):02x}:{inode} "
     try:
         return place in Path("/proc/locks").read_text("ascii")

@@ -10,15 +10,14 @@ import os
 import sqlite3
 import weakref
 from collections import deque
-from contextlib import closing, suppress
-from functools import partial
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 from ..._forks import ForkHold, before_forks, fork_is_near, hold_off_forks
 from ..._log import logger
 from .files import LogIdentity, check_format, exclusive_lock, log_identity
-from .log import LOCKED, PUT_BACK, Identities, LogLost, OpenLog, WriteAheadLog
+from .log import PUT_BACK, Identities, LogLost, OpenLog, WriteAheadLog
 from .queries import SessionConnection
 
 __all__ = ["ConnectionPool", "PooledConnection", "WouldBlock"]
@@ -48,7 +47,7 @@ class PooledConnection:
     it holds off forks. In a child of its process it is never closed: that would be to use it.
     """
 
-    __slots__ = ("_hold", "connection", "log", "pid")
+    __slots__ = ("__weakref__", "_hold", "connection", "log", "pid")
 
     connection: SessionConnection
 
@@ -103,7 +102,7 @@ class ConnectionPool:
         self._path = path
         self._timeout = timeout
         self._synchronous = _SYNCHRONOUS[durability]
-        self.log: Final = WriteAheadLog(path, partial(_is_in_use, path))
+        self.log: Final = WriteAheadLog(path)
         self.log_identity: LogIdentity | None = None
         """The write-ahead log as it was when a connection was opened last."""
         self._idle: deque[PooledConnection] = deque()
@@ -147,7 +146,7 @@ class ConnectionPool:
         """
         was_missing = False
         for _ in range(_TRIES):  # others may close the last connection meanwhile
-            files, is_back = self.log.put_back(hold)
+            files, is_back = self.log.put_back()
             was_missing |= is_back
             with suppress(LogLost):
                 return self._connect(hold, files), was_missing
@@ -168,7 +167,7 @@ class ConnectionPool:
             check_format(connection, self._path)  # what reads first opens the log
             ((journal_mode,),) = connection.execute("PRAGMA journal_mode")
             if journal_mode == "wal":  # else a start is about to set it
-                pooled.log = self.log.keep(files)
+                self.log.keep(pooled, files)
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             connection.execute("PRAGMA fullfsync = 1")  # macOS needs it to reach the disk
             connection.execute("PRAGMA cache_size = 8192")  # pages, as diskcache has it
@@ -233,20 +232,6 @@ def _as_text(value: bytes) -> str:
     # A session's row has no text. That of a damaged one need not be UTF-8, and the error
     # that sqlite3 would raise quotes all of it.
     return value.decode("utf-8", "replace")
-
-
-def _is_in_use(path: Path, hold: ForkHold) -> bool:
-    """Whether anybody has the database open; begins no log beside theirs."""
-    with closing(PooledConnection(hold, f"{path.as_uri()}?mode=rw", 0.0)) as pooled:
-        try:
-            # Before it opens the log, SQLite looks whether it is alone. It then needs no index.
-            pooled.connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-            pooled.connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
-        except sqlite3.OperationalError as error:
-            if LOCKED in str(error):
-                return True
-            raise
-    return False
 
 
 def _close_all(idle: deque[PooledConnection], log: WriteAheadLog) -> None:
