@@ -22,14 +22,6 @@ every_deletion = pytest.mark.parametrize("deleted", [("wal",), ("shm",), ("wal",
 whoever_has_it = pytest.mark.parametrize("has_it_open", [True, False])
 
 
-class Connection:
-    """A connection of this process."""
-
-    def __init__(self) -> None:
-        self.pid = os.getpid()
-        self.log: OpenLog | None = None
-
-
 class Files:
     """The files of a log that a process has opened once, and that another one may have open."""
 
@@ -43,17 +35,17 @@ class Files:
         monkeypatch.setattr(log_module, "_is_locked", self.is_locked)
         monkeypatch.setattr(log_module, "_PATIENCE", 0.01)
         self.make("wal", "shm")
-        self.connection = Connection()
-        self.identities = self.keep(self.connection, None)
+        self.opened = OpenLog()
+        self.identities = self.keep(self.opened, None)
         self.index = self.identities[1]
 
-    def keep(self, connection: Connection, expected: Identities | None) -> Identities:
-        self.log.keep(connection, expected)
-        assert connection.log is not None
-        return connection.log.identities
+    def keep(self, opened: OpenLog, expected: Identities | None) -> Identities:
+        self.log.keep(opened, expected)
+        assert opened.identities is not None
+        return opened.identities
 
     def close(self) -> None:
-        self.connection.log = None
+        self.opened.identities = None
 
     def is_locked(self, file: Identity | None) -> bool:
         if self.in_use and file == file_identity(self.database):
@@ -85,7 +77,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Files:
 
 def opened_again(files: Files) -> Identities:
     """Return the files that one more connection finds."""
-    return files.keep(Connection(), files.log.in_place())
+    return files.keep(OpenLog(), files.log.in_place())
 
 
 @every_deletion
@@ -212,7 +204,7 @@ def test_a_connection_to_other_files_than_were_there_is_refused(
     if made_anew:
         files.make(*deleted)
     with pytest.raises(LogLost):
-        files.log.keep(Connection(), found)
+        files.log.keep(OpenLog(), found)
     assert files.log._kept() == files.identities
 
 

@@ -15,7 +15,7 @@ import time
 import weakref
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, Protocol, TypeAlias
+from typing import Final, TypeAlias
 
 from .files import Identity, exclusive_lock, file_identity
 
@@ -50,20 +50,14 @@ class LogLost(Exception):
 
 
 class OpenLog:
-    """The files that a connection has open."""
+    """The files that a connection has open; ``identities`` is None unless it is open."""
 
-    __slots__ = ("database", "identities")
+    __slots__ = ("__weakref__", "database", "identities", "pid")
 
-    def __init__(self, database: Identity | None, identities: Identities) -> None:
-        self.database = database
-        self.identities = identities
-
-
-class Connected(Protocol):
-    """A connection: ``log`` is None unless it is open, ``pid`` is that of its process."""
-
-    log: OpenLog | None
-    pid: int
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.database: Identity | None = None
+        self.identities: Identities | None = None
 
 
 class WriteAheadLog:
@@ -77,7 +71,7 @@ class WriteAheadLog:
         self._path = path
         self.file = path.with_name(f"{path.name}-wal")
         self._index = path.with_name(f"{path.name}-shm")
-        self._connected: list[weakref.ref[Connected]] = []  # each removes itself
+        self._open: list[weakref.ref[OpenLog]] = []  # each removes itself
 
     @property
     def size(self) -> int:
@@ -97,16 +91,16 @@ class WriteAheadLog:
             sqlite3.OperationalError: this process has another database open, which was here.
         """
         opened, found = self._opened(), self._found()
-        if None in found or (opened is not None and opened.identities != found):
+        if None in found or opened not in (None, found):
             return None
         kept = self._kept()
         return found if kept == found or not _is_locked(kept[1]) else None
 
-    def keep(self, connection: Connected, expected: Identities | None) -> None:
+    def keep(self, opened: OpenLog, expected: Identities | None) -> None:
         """Note the files that a connection has just opened; give them their second names.
 
         Args:
-            connection: knows from now on which they are.
+            opened: the connection's.
             expected: the files that were there before; None if nobody had them open.
 
         Raises:
@@ -114,11 +108,11 @@ class WriteAheadLog:
             sqlite3.OperationalError: as ``in_place``.
         """
         other, found = self._opened(), self._found()
-        expected = expected if other is None else other.identities
+        expected = expected if other is None else other
         if None in found or expected not in (None, found):
             raise LogLost
-        self._connected.append(weakref.ref(connection, self._connected.remove))
-        connection.log = OpenLog(file_identity(self._path), found)
+        self._open.append(weakref.ref(opened, self._open.remove))
+        opened.database, opened.identities = file_identity(self._path), found
         self._link(found)
 
     def put_back(self) -> tuple[Identities | None, bool]:
@@ -134,7 +128,7 @@ class WriteAheadLog:
         """
         opened = self._opened()
         if opened is not None:
-            return opened.identities, self._restore(opened.identities)
+            return opened, self._restore(opened)
         deadline = time.monotonic() + _PATIENCE
         while (found := self.in_place()) is None:
             # SQLite deletes the files before it lets go of them, and may have been about to; then
@@ -159,11 +153,11 @@ class WriteAheadLog:
         opened = self._opened()
         if opened is None:
             return False
-        if self._found() == opened.identities:
-            self._link(opened.identities)
+        if self._found() == opened:
+            self._link(opened)
             return False
         with exclusive_lock(self._path.parent, timeout):
-            return self._restore(opened.identities)
+            return self._restore(opened)
 
     def forget(self) -> None:
         """Remove the second names, once SQLite has deleted the files."""
@@ -209,15 +203,16 @@ class WriteAheadLog:
         )
         return log, index
 
-    def _opened(self) -> OpenLog | None:
+    def _opened(self) -> Identities | None:
+        """Return the files that this process has open, if it has any."""
         pid = os.getpid()
-        for reference in tuple(self._connected):
-            connection = reference()
-            opened = connection.log if connection is not None and connection.pid == pid else None
-            if opened is not None:
+        for reference in tuple(self._open):
+            opened = reference()
+            identities = opened.identities if opened is not None and opened.pid == pid else None
+            if opened is not None and identities is not None:
                 if opened.database != file_identity(self._path):
                     raise sqlite3.OperationalError("the file was replaced")
-                return opened
+                return identities
         return None
 
     def _link(self, identities: Identities) -> None:

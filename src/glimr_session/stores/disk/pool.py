@@ -47,13 +47,13 @@ class PooledConnection:
     it holds off forks. In a child of its process it is never closed: that would be to use it.
     """
 
-    __slots__ = ("__weakref__", "_hold", "connection", "log", "pid")
+    __slots__ = ("_hold", "connection", "log", "pid")
 
     connection: SessionConnection
 
     def __init__(self, hold: ForkHold, uri: str, timeout: float) -> None:
         self.pid = hold.pid
-        self.log: OpenLog | None = None
+        self.log = OpenLog()
         self._hold: ForkHold | None = hold
         _OwnedConnection(
             self,
@@ -69,7 +69,7 @@ class PooledConnection:
         if self.pid != os.getpid():
             _inherited.append(self.connection)
         else:
-            self.log = None  # the last connection deletes the log
+            self.log.identities = None  # the last connection deletes the log
             self.connection.close()
             self._hold = None  # now that it is closed
 
@@ -167,7 +167,7 @@ class ConnectionPool:
             check_format(connection, self._path)  # what reads first opens the log
             ((journal_mode,),) = connection.execute("PRAGMA journal_mode")
             if journal_mode == "wal":  # else a start is about to set it
-                self.log.keep(pooled, files)
+                self.log.keep(pooled.log, files)
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             connection.execute("PRAGMA fullfsync = 1")  # macOS needs it to reach the disk
             connection.execute("PRAGMA cache_size = 8192")  # pages, as diskcache has it
