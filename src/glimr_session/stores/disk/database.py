@@ -23,7 +23,7 @@ from .files import (
     exclusive_lock,
     file_identity,
 )
-from .log import LOCKED, LOST, PUT_BACK, LogLost
+from .log import LOST, PUT_BACK, LogLost
 from .pool import ConnectionPool, PooledConnection, WouldBlock
 from .queries import SessionConnection
 
@@ -455,7 +455,7 @@ def _needs_space(error: BaseException | None) -> bool:
 
 def is_locked(error: Exception) -> bool:
     """Whether another writer held the database for longer than the timeout."""
-    return isinstance(error, sqlite3.OperationalError) and LOCKED in str(error)
+    return isinstance(error, sqlite3.OperationalError) and "database is locked" in str(error)
 
 
 def is_damage(error: Exception) -> bool:

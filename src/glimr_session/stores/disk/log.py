@@ -19,10 +19,7 @@ from typing import Final, TypeAlias
 
 from .files import Identity, exclusive_lock, file_identity
 
-__all__ = ["LOCKED", "LOST", "PUT_BACK", "LogLost", "OpenLog", "WriteAheadLog"]
-
-LOCKED: Final = "database is locked"
-"""SQLite's message when another connection holds a lock."""
+__all__ = ["LOST", "PUT_BACK", "LogLost", "OpenLog", "WriteAheadLog"]
 
 PUT_BACK: Final = (
     "The log of the session database (cache.db-wal, cache.db-shm) was deleted while it was in "
