@@ -109,10 +109,10 @@ def logging_in(environ: WSGIEnvironment, start_response: StartResponse) -> Itera
     ("app", "known", "stride"),
     [
         (streamed, True, 1),
-        (streamed, True, 11),
-        (listed, False, 17),
-        (catching, True, 17),
-        (logging_in, True, 17),
+        (streamed, True, 29),
+        (listed, False, 41),
+        (catching, True, 41),
+        (logging_in, True, 41),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
