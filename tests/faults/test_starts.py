@@ -21,7 +21,7 @@ from typing import Any, Final, Self
 
 import pytest
 
-from glimr_session import ConfigError, DiskStore
+from glimr_session import ConfigError, DiskStore, StoreUnavailable
 from tests.support.disk import LockHolder, query
 from tests.support.servers import PATIENCE, THREADS, Client, Server, running, seen_by_all
 
@@ -465,6 +465,16 @@ def test_a_directory_that_root_has_opened_is_refused_to_another_user(
             with client.open(path) as response:
                 assert response.status == 503
         assert tells_the_mend(server.log.read_text(), directory)
+
+
+@by_root
+def test_the_first_use_by_another_user_than_root_says_what_is_wrong(place: Path) -> None:
+    """Also within the second after root has opened it, in which its files are not looked at."""
+    directory = place / "sessions"
+    with StoreProcess(directory, prefix=everybodys_python(place)) as store:
+        with pytest.raises(StoreUnavailable) as caught:
+            store.run(storage_process.become, NUMBER)
+        assert tells_the_mend(str(caught.value), directory)
 
 
 @by_root

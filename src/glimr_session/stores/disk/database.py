@@ -441,6 +441,10 @@ class Database:
             return f"another writer has held it for {self._timeout:g} s"
         if is_damage(error):
             return f"{error}. {_WHEN_DAMAGED.capitalize()}"
+        with suppress(OSError):
+            problem = self._rules.problem(self.directory.stat())
+            if problem:  # root has opened it, and the process has become another user since
+                return problem
         if isinstance(error, sqlite3.Error) and not os.access(self.directory, os.W_OK):
             return f"{error}, for the directory is read-only"
         return str(error).removeprefix("directory: ")
