@@ -99,6 +99,10 @@ class SessionStore(ABC):
     that the session keeps when its id changes, and the commit in which each flash was set, for
     ``Changes.replay(flash_set_since=...)``."""
 
+    finds_by_id: ClassVar[bool] = True
+    """Whether a session that a login has moved is found by its new id alone, and not only by
+    its cookie value."""
+
     expires_by_itself: ClassVar[bool] = False
     """Whether the storage removes expired sessions by itself. Then ``gc`` removes nothing,
     and requests never start a cleanup."""

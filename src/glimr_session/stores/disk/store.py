@@ -11,20 +11,22 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final
 
-import msgspec
-
 from ..._ids import join_cookie_value, key_and_number, number_for, split_cookie_value, storage_key
 from ..._log import logger
 from ..._session.changes import Changes
-from ..._session.serialization import (
-    PayloadDecoder,
-    Record,
-    SessionPayload,
-    StoredSession,
-    encode,
-)
+from ..._session.serialization import Record, StoredSession
 from ..._validation import Duration, check_durability, check_mode, to_seconds
-from ..base import DEFAULT_LIFETIME, CommitResult, Data, SessionStore, time_left
+from .._versions import (
+    CLOCK_GRACE,
+    EXPIRY_MARGIN,
+    TOMBSTONE,
+    begun,
+    decode_content,
+    last_use,
+    merged,
+    same_session,
+)
+from ..base import DEFAULT_LIFETIME, CommitResult, SessionStore, time_left
 from .database import Database
 from .directory import Directory, expand_directory
 from .pool import WouldBlock
@@ -33,23 +35,6 @@ from .queries import Found, Row, SessionConnection, checksum
 __all__ = ["DiskStore", "disk_store"]
 
 _MAX_REVISION: Final = 2**62  # SQLite's integers have 63 bits, and one is added
-
-# Commits of others to a session while a request has it open, at most. Revisions begin at
-# random, so one that is farther away is that of another session.
-_MAX_COMMITS: Final = 2**24
-
-# Rows outlive their sessions by this many seconds, so that a clock that steps forward by
-# less, and back again, has destroyed nothing: not by two hours, as with a mistaken time
-# zone, nor by four, from two hours behind to two ahead.
-_GRACE: Final = 5 * 3600.0
-
-# expire_time may lie ahead by this share of the idle timeout, so that a session in use need
-# not move it at each commit.
-_EXPIRY_MARGIN: Final = 0.1
-
-# The value of a row that is left, for SessionStore.overlap, where a session was when a login
-# has invalidated it and begun another one. It is no JSON.
-_TOMBSTONE: Final = b""
 
 # Sessions that gc removes at a time, some 20 us each; where each batch waits for the disk,
 # ten times as many.
@@ -66,12 +51,6 @@ _MAX_PAUSE: Final = 0.1
 _PAGES_PER_ROW: Final = 3
 
 
-class _Content(SessionPayload, omit_defaults=True):
-    """What no column has. ``flashed`` is the revision in which each flash value was set."""
-
-    flashed: dict[str, int] = msgspec.field(default_factory=dict)
-
-
 class _Marks(Record, frozen=True):
     """Where a session is, and at which version."""
 
@@ -79,9 +58,6 @@ class _Marks(Record, frozen=True):
     revision: int
     purge_after: float
     flashed: dict[str, int]
-
-
-_decode = PayloadDecoder(_Content)
 
 
 class DiskStore(SessionStore):
@@ -275,9 +251,9 @@ class DiskStore(SessionStore):
             row = connection.find_by_rowid(number if base.marks is None else base.marks.rowid)
             if row is None or row[-1] != key:
                 # An earlier commit of this request may have begun a session of its own.
-                begun = connection.find_by_key(key)
-                if begun is not None:
-                    row, base = begun, base._replace(marks=None)
+                own = connection.find_by_key(key)
+                if own is not None:
+                    row, base = own, base._replace(marks=None)
             found = None if row is None else self._readable(row, base.id, now)
             if row is None or found is None or not _same_session(found, base):
                 login = changes.id_changed or changes.invalidated
@@ -292,7 +268,7 @@ class DiskStore(SessionStore):
                 else:
                     connection.replace(rowid, self._tombstone(current_key, found, now))
                 return result
-            now = _last_use(found, now)
+            now = last_use(found, now)
             moved = current_key != key
             if changes.id_changed:
                 if moved:
@@ -318,7 +294,7 @@ class DiskStore(SessionStore):
             found = self._open(connection, cookie_value)
             if found is None:
                 return False
-            now = _last_use(found, time.time())
+            now = last_use(found, time.time())
             purge_after = self._purge_after(found.created_at, now, found.lifetime or self.lifetime)
             connection.extend_expiry(found.marks.rowid, now, purge_after)
         return True
@@ -350,18 +326,20 @@ class DiskStore(SessionStore):
         connection.correct_expiry(*self._cleanup_arguments())
 
     def _cleanup_arguments(self) -> tuple[float, float, float, int]:
-        idle, absolute = self.lifetime + _GRACE, (self.absolute_lifetime or math.inf) + _GRACE
+        idle, absolute = (
+            self.lifetime + CLOCK_GRACE,
+            (self.absolute_lifetime or math.inf) + CLOCK_GRACE,
+        )
         return time.time(), idle, absolute, self._batch_size
 
     def _begin(self, connection: SessionConnection, changes: Changes, now: float) -> CommitResult:
-        data, flash = changes.replay({}, {})
-        if not data and not flash:
-            return CommitResult.EMPTY
-        key = storage_key(changes.id)
         # At random: an id from elsewhere may be saved, destroyed and saved again, and a
         # request that opened the first session must not take the second for it.
         revision = secrets.randbits(48)
-        value = _encode(data, flash, revision, changes, None)
+        value = begun(changes, revision)
+        if value is None:
+            return CommitResult.EMPTY
+        key = storage_key(changes.id)
         row = self._row(key, value, revision, now, now, changes.lifetime_on(None) or self.lifetime)
         self._database.note_logged(_PAGES_PER_ROW, len(row.value))
         connection.insert(number_for(key), row)
@@ -389,14 +367,14 @@ class DiskStore(SessionStore):
         marks: _Marks = base.marks
         if now >= self._absolute_end(base.created_at):
             return False
-        used_after, now = now - (base.lifetime or self.lifetime), _last_use(base, now)
+        used_after, now = now - (base.lifetime or self.lifetime), last_use(base, now)
         created_at = now if changes.id_changed else base.created_at
         key = key_and_number(changes.id)[0]
         lifetime = changes.lifetime_on(base) or self.lifetime
         purge_after = self._purge_after(created_at, now, lifetime)
         value_only = (now, marks.revision + 1, value, checksum(key, value))
         unchanged = (marks.rowid, marks.revision, used_after, now)
-        margin = _EXPIRY_MARGIN * lifetime
+        margin = EXPIRY_MARGIN * lifetime
         if changes.id_changed or not 0 <= purge_after - marks.purge_after < margin:
             self._database.note_logged(_PAGES_PER_ROW, len(value))
             return connection.update_if_unchanged(
@@ -421,7 +399,7 @@ class DiskStore(SessionStore):
                 and 0 <= revision < _MAX_REVISION
                 and created_at + purge_after > 0
             ):
-                content = _decode(value)
+                content = decode_content(value)
                 absolute = self.absolute_lifetime
                 expired = content is not None and (
                     now >= last_used_at + (content.lifetime or self.lifetime)
@@ -430,7 +408,7 @@ class DiskStore(SessionStore):
         except TypeError:
             content = None
         if content is None:
-            if not intact or value != _TOMBSTONE:
+            if not intact or value != TOMBSTONE:
                 self._unreadable.append(key)
             return None
         if expired:
@@ -461,10 +439,10 @@ class DiskStore(SessionStore):
     def _tombstone(self, key: bytes, found: StoredSession, now: float) -> Row:
         """Return a row that says when the session in its place was ended by a login."""
         # Never used, so that gc() removes it whatever the lifetimes are.
-        return Row(key, now, 0.0, found.marks.revision + 1, now + self.overlap, _TOMBSTONE)
+        return Row(key, now, 0.0, found.marks.revision + 1, now + self.overlap, TOMBSTONE)
 
     def _is_tombstone(self, row: Found, now: float) -> bool:
-        return row[5] == _TOMBSTONE and self._is_recent(row, now)
+        return row[5] == TOMBSTONE and self._is_recent(row, now)
 
     def _is_recent(self, row: Found, now: float) -> bool:
         """Whether the id in a row was made, or its session ended, less than ``overlap`` ago."""
@@ -475,65 +453,20 @@ class DiskStore(SessionStore):
 
     def _purge_after(self, created_at: float, now: float, lifetime: float) -> float:
         """Return the time after which the row of a session that is used now may be removed."""
-        idle_end = now + (1 + _EXPIRY_MARGIN) * lifetime
-        return min(idle_end, self._absolute_end(created_at)) + _GRACE
+        idle_end = now + (1 + EXPIRY_MARGIN) * lifetime
+        return min(idle_end, self._absolute_end(created_at)) + CLOCK_GRACE
 
 
 def _same_session(found: StoredSession, base: StoredSession) -> bool:
     """Whether a row still has the session that was opened, and not one saved under its id since."""
     if base.marks is None:
         return True
-    commits: int = found.marks.revision - base.marks.revision
-    return 0 <= commits < _MAX_COMMITS
-
-
-def _last_use(found: StoredSession, now: float) -> float:
-    """Return the time of a use of a session that is used now: not before its last one.
-
-    A clock that was set back would record an earlier one, and when it is right again the
-    session would have been idle for as long as the clock was wrong. (If the last use is far
-    in the future, that one was wrong.)
-    """
-    return found.last_used_at if now < found.last_used_at < now + _GRACE else now
+    return same_session(found.marks.revision, base.marks.revision)
 
 
 def _merged(found: StoredSession, changes: Changes, since: int) -> bytes:
-    """Replay changes onto a stored session that may have changed since a revision."""
     marks: _Marks = found.marks
-    revision = marks.revision + 1
-    if not found.flash:
-        return _encode(*changes.replay(found.data, found.flash), revision, changes, found)
-    newer = {key for key, set_in in marks.flashed.items() if since < set_in < revision}
-    data, flash = changes.replay(found.data, found.flash, flash_set_since=newer)
-    flashed = {
-        key: revision if key in changes.flash else marks.flashed.get(key, 0) for key in flash
-    }
-    return _serialize(data, flash, flashed, changes, found)
-
-
-def _encode(
-    data: Data, flash: Data, revision: int, changes: Changes, found: StoredSession | None
-) -> bytes:
-    """Serialize what no column has; all of the flash was set in one revision."""
-    return _serialize(data, flash, dict.fromkeys(flash, revision), changes, found)
-
-
-def _serialize(
-    data: Data,
-    flash: Data,
-    flashed: dict[str, int],
-    changes: Changes,
-    found: StoredSession | None,
-) -> bytes:
-    return encode(
-        _Content(
-            data=data,
-            flash=flash,
-            lifetime=changes.lifetime_on(found) or None,
-            expire_on_close=changes.expire_on_close_on(found),
-            flashed=flashed,
-        )
-    )
+    return merged(found, marks.flashed, marks.revision + 1, changes, since)
 
 
 disk_store = DiskStore

@@ -1,0 +1,683 @@
+"""ServerStore: how sessions are opened and committed on a server, whatever server it is.
+
+The algorithm is written once, as generators of commands, for threads and for event loops. A
+store runs the commands: it reads an entry, and swaps one for another if nobody was faster.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import secrets
+import threading
+import time
+from abc import abstractmethod
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import suppress
+from typing import Any, ClassVar, Final, Generic, Protocol, TypeAlias, TypeVar
+from weakref import WeakKeyDictionary, WeakValueDictionary
+
+from .._ids import join_cookie_value, key_and_number, number_for, split_cookie_value, storage_key
+from .._log import logger
+from .._session.changes import Changes
+from .._session.serialization import Record, StoredSession
+from .._validation import Duration, to_seconds
+from ..errors import ConfigError, StoreUnavailable
+from ._versions import (
+    EXPIRY_MARGIN,
+    TOMBSTONE,
+    begun,
+    decode_content,
+    last_use,
+    merged,
+    same_session,
+)
+from .base import CommitResult, SessionStore
+
+__all__ = [
+    "MADE",
+    "NONCE_SIZE",
+    "Acquire",
+    "Command",
+    "Entry",
+    "Executor",
+    "Extend",
+    "Find",
+    "Insert",
+    "Lock",
+    "PerLoop",
+    "Read",
+    "ServerStore",
+    "Steps",
+    "Swap",
+    "missing_extra",
+]
+
+R = TypeVar("R")
+
+NONCE_SIZE: Final = 6
+"""Bytes of the random mark of a commit, by which it knows that it was made."""
+
+_NONCES: Final = 6  # of the last commits, which an entry keeps
+
+_MAX_REVISION: Final = 2**62
+
+_MAX_CONFLICTS: Final = 2  # of one commit, before the entry is locked
+
+# Seconds that a thread waits for others of its process that commit to the same session. Then
+# it goes on, and may meet them: nobody waits for one that has died.
+_PATIENCE: Final = 0.5
+
+
+class Entry(Record, frozen=True):
+    """A session as a server keeps it. Times are seconds since the epoch.
+
+    Attributes:
+        number: what it is kept under, for life.
+        key: the SHA-256 of its id.
+        created_at: when the id was made.
+        last_used_at: when it was last used.
+        revision: counts commits, from a random number on.
+        purge_after: when the server may remove it.
+        commits: the marks of its last commits, the latest first.
+        value: the rest, as JSON; ``TOMBSTONE`` if a login has ended it.
+    """
+
+    number: int
+    key: bytes
+    created_at: float
+    last_used_at: float
+    revision: int
+    purge_after: float
+    commits: bytes
+    value: bytes
+
+    def __repr__(self) -> str:
+        """Show nothing of the value."""
+        return f"Entry({self.key.hex()[:8]}, revision={self.revision}, {len(self.value)} bytes)"
+
+    def has_made(self, nonce: bytes) -> bool:
+        """Whether one of its last commits was this one."""
+        commits = self.commits
+        return any(
+            commits[start : start + NONCE_SIZE] == nonce
+            for start in range(0, len(commits), NONCE_SIZE)
+        )
+
+
+class Made(Record, frozen=True):
+    """A swap or an insertion was made."""
+
+
+MADE: Final = Made()
+
+
+class Read(Record, frozen=True):
+    """Return the entry under a number, or None."""
+
+    number: int
+
+
+class Find(Record, frozen=True):
+    """Return the entry under a key, or None: for stores that have such an index."""
+
+    key: bytes
+
+
+class Lock(Record, frozen=True):
+    """As ``Read``; nobody else writes it before these steps have swapped it or ended."""
+
+    number: int
+
+
+class Insert(Record, frozen=True):
+    """Keep an entry if there is none under its number and its key; ``MADE``, or that one."""
+
+    entry: Entry
+
+
+class Swap(Record, frozen=True):
+    """Keep ``after`` if an entry is at a revision; ``MADE``, or the entry that is there, or None.
+
+    Attributes:
+        number: of the entry.
+        revision: which it must be at.
+        after: what is kept instead; None removes it. (If it is not there, and the answer to
+            an earlier attempt was lost, that one has removed it: ``MADE``.)
+        used_after: a store that asks the clock of this machine lets nobody change an entry
+            that was last used before, for it has expired.
+    """
+
+    number: int
+    revision: int
+    after: Entry | None
+    used_after: float = -math.inf
+
+
+class Extend(Record, frozen=True):
+    """Record a use of an entry with this key, and leave its value; return whether it is there."""
+
+    number: int
+    key: bytes
+    last_used_at: float
+    purge_after: float
+
+
+class Acquire(Record, frozen=True):
+    """Wait until no other thread of the process commits to a session; return a ``Turn``.
+
+    With ``only_if_busy``, None if none does.
+    """
+
+    number: int
+    only_if_busy: bool = False
+
+
+Command: TypeAlias = Read | Find | Lock | Insert | Swap | Extend
+
+Steps: TypeAlias = Generator[Any, Any, R]
+"""Yields commands, is sent their results, and returns its own."""
+
+
+class Executor(Protocol):
+    """Runs the commands of one operation."""
+
+    def execute(self, command: Command) -> Any:
+        """Return the result of a command; StoreUnavailable if it cannot be had."""
+
+    def close(self) -> None:
+        """Give back what the operation has used."""
+
+
+class AsyncExecutor(Protocol):
+    """As ``Executor``, for an event loop."""
+
+    async def execute(self, command: Command) -> Any:
+        """Return the result of a command; StoreUnavailable if it cannot be had."""
+
+    async def close(self) -> None:
+        """Give back what the operation has used."""
+
+
+class ServerStore(SessionStore):
+    """Keeps sessions on a server that swaps an entry for another in one atomic step.
+
+    A subclass gives an ``Executor``. An operation that was told of an outage is over; a commit
+    that is tried again after a lost answer finds its own mark in the entry, and is not made
+    twice.
+    """
+
+    atomic = True
+
+    asks_own_clock: ClassVar[bool] = True
+    """Whether this machine's clock says that a session has expired; else the server's does."""
+
+    def __init__(self, lifetime: Duration, absolute_lifetime: Duration, timeout: Duration) -> None:
+        self.lifetime = to_seconds("lifetime", lifetime)
+        self.absolute_lifetime = to_seconds("absolute_lifetime", absolute_lifetime, allow_zero=True)
+        self._timeout = to_seconds("timeout", timeout)
+        self._lines = _Lines()
+
+    @abstractmethod
+    def _executor(self) -> Executor: ...
+
+    def _async_executor(self) -> AsyncExecutor | None:
+        """Return one for the running event loop; None: a thread does it."""
+        return None
+
+    def open(self, cookie_value: str) -> StoredSession | None:
+        return self._run(self._open(cookie_value))
+
+    def commit(self, changes: Changes, *, wait: bool = True) -> CommitResult:
+        return self._run(self._commit(changes))
+
+    def touch(self, cookie_value: str) -> bool:
+        return self._run(self._touch(cookie_value))
+
+    def has_moved(self, cookie_value: str) -> bool:
+        return self._run(self._has_moved(cookie_value))
+
+    def destroy(self, session_id: str) -> None:
+        self._run(self._destroy(session_id))
+
+    async def aopen(self, cookie_value: str) -> StoredSession | None:
+        executor = self._async_executor()
+        if executor is None:
+            return await super().aopen(cookie_value)
+        return await self._arun(self._open(cookie_value), executor)
+
+    async def acommit(self, changes: Changes) -> CommitResult:
+        executor = self._async_executor()
+        if executor is None:
+            return await super().acommit(changes)
+        return await self._arun(self._commit(changes), executor)
+
+    async def atouch(self, cookie_value: str) -> bool:
+        executor = self._async_executor()
+        if executor is None:
+            return await super().atouch(cookie_value)
+        return await self._arun(self._touch(cookie_value), executor)
+
+    # The two drivers.
+
+    def _run(self, steps: Steps[R]) -> R:
+        executor = self._executor()
+        try:
+            command = next(steps)
+            while True:
+                try:
+                    result = (
+                        self._lines.acquire(command)
+                        if type(command) is Acquire
+                        else executor.execute(command)
+                    )
+                except StoreUnavailable as error:
+                    command = steps.throw(error)
+                else:
+                    command = steps.send(result)
+        except StopIteration as done:
+            returned: R = done.value
+            return returned
+        finally:
+            steps.close()
+            executor.close()
+
+    async def _arun(self, steps: Steps[R], executor: AsyncExecutor) -> R:
+        # asyncio.CancelledError ends the steps too, and the commit was made once or not at all.
+        try:
+            command = next(steps)
+            while True:
+                try:
+                    result = (
+                        await self._lines.aacquire(command)
+                        if type(command) is Acquire
+                        else await executor.execute(command)
+                    )
+                except StoreUnavailable as error:
+                    command = steps.throw(error)
+                else:
+                    command = steps.send(result)
+        except StopIteration as done:
+            returned: R = done.value
+            return returned
+        finally:
+            steps.close()
+            await executor.close()
+
+    # The operations.
+
+    def _open(self, cookie_value: str) -> Steps[StoredSession | None]:
+        session_id, number = split_cookie_value(cookie_value)
+        entry = yield from self._locate(session_id, number)
+        return None if entry is None else self._readable(entry, session_id, time.time())
+
+    def _touch(self, cookie_value: str) -> Steps[bool]:
+        stored = yield from self._open(cookie_value)
+        if stored is None:
+            return False
+        marks: _Marks = stored.marks
+        now = last_use(stored, time.time())
+        purge_after = self._purge_after(stored.created_at, now, stored.lifetime or self.lifetime)
+        extended: bool = yield Extend(marks.number, marks.key, now, purge_after)
+        return extended
+
+    def _has_moved(self, cookie_value: str) -> Steps[bool]:
+        session_id, number = split_cookie_value(cookie_value)
+        key, own_number = key_and_number(session_id)
+        now = time.time()
+        for place in {number or own_number: None, own_number: None}:
+            entry: Entry | None = yield Read(place)
+            if entry is not None and (
+                self._is_tombstone(entry, now) or (entry.key != key and self._is_recent(entry, now))
+            ):
+                return True
+        return False
+
+    def _destroy(self, cookie_value: str) -> Steps[None]:
+        """Remove an entry also if it is unreadable, or has expired by a clock that may be ahead."""
+        session_id, number = split_cookie_value(cookie_value)
+        entry = yield from self._locate(session_id, number)
+        key = storage_key(session_id)
+        while isinstance(entry, Entry) and entry.key == key:
+            entry = yield Swap(entry.number, entry.revision, None)
+
+    def _commit(self, changes: Changes) -> Steps[CommitResult]:
+        base = changes.base
+        nonce = secrets.token_bytes(NONCE_SIZE)
+        if base is None:
+            return (yield from self._begin(changes, nonce))
+        key = key_and_number(base.id)[0]
+        turn: Turn | None = None
+        found: StoredSession | None = base
+        entry: Entry | None = None
+        if base.marks is not None:
+            turn = yield Acquire(base.marks.number, only_if_busy=True)
+        if turn is not None or base.marks is None or base.marks.key != key:
+            entry = yield from self._present(base, turn)
+            found = self._judge(entry, base)
+        login: CommitResult | None = None
+        conflicts, deadline = 0, time.monotonic() + self._timeout
+        while found is not None and time.time() < self._absolute_end(found.created_at):
+            marks: _Marks = found.marks
+            moved = marks.key != key
+            if moved and changes.id_changed and not changes.invalidated:
+                # Another request has given the session an id that this one's browser must
+                # not get: merging a login would log in whoever has it.
+                return (yield from self._begin_login(changes, nonce))
+            if changes.invalidated:
+                login = login or (yield from self._begin_in_place(changes, nonce, marks))
+            after = self._after(found, changes, nonce, login)
+            lifetime = found.lifetime or self.lifetime
+            used_after = time.time() - lifetime if self.asks_own_clock else -math.inf
+            present = yield Swap(marks.number, marks.revision, after, used_after)
+            if present is MADE or (present is not None and present.has_made(nonce)):
+                if turn is not None:
+                    turn.leave(after)
+                if login is not None:
+                    return login
+                if moved:
+                    return CommitResult.MOVED
+                return CommitResult.stored(join_cookie_value(changes.id, marks.number))
+            conflicts += 1
+            if time.monotonic() >= deadline:
+                raise StoreUnavailable("other writers of the same session never paused")
+            entry = present
+            if turn is None:
+                turn = yield Acquire(marks.number)
+                entry = turn.newer(entry)
+            elif conflicts > _MAX_CONFLICTS:
+                entry = yield Lock(marks.number)
+            if entry is None or entry.key != key:
+                entry = yield from self._own(base, entry, marks.number)
+            found = self._judge(entry, base)
+        return (yield from self._ended(changes, nonce, entry, login))
+
+    def _begin(self, changes: Changes, nonce: bytes) -> Steps[CommitResult]:
+        # At random: an id from elsewhere may be saved, destroyed and saved again, and a
+        # request that opened the first session must not take the second for it.
+        revision = secrets.randbits(48)
+        value = begun(changes, revision)
+        if value is None:
+            return CommitResult.EMPTY
+        now = time.time()
+        key = storage_key(changes.id)
+        purge_after = self._purge_after(now, now, changes.lifetime_on(None) or self.lifetime)
+        entry = Entry(number_for(key), key, now, now, revision, purge_after, nonce, value)
+        present: Entry | Made | None = yield Insert(entry)
+        while not (isinstance(present, Made) or (present is not None and present.has_made(nonce))):
+            if present is None:  # it has just gone
+                present = yield Insert(entry)
+            elif present.key == key:  # saved again under its id
+                entry = entry._replace(number=present.number)
+                present = yield Swap(present.number, present.revision, entry)
+            else:
+                entry = entry._replace(number=secrets.randbits(63) or 1)
+                present = yield Insert(entry)
+        return CommitResult.stored(join_cookie_value(changes.id, entry.number))
+
+    def _begin_login(self, changes: Changes, nonce: bytes) -> Steps[CommitResult]:
+        """Begin a session of what a login has written, where another login was faster."""
+        result = yield from self._begin(changes, nonce)
+        return CommitResult.GONE if result is CommitResult.EMPTY else result
+
+    def _begin_in_place(self, changes: Changes, nonce: bytes, marks: _Marks) -> Steps[CommitResult]:
+        """Begin the session that follows one which is about to end; nobody knows its id yet."""
+        try:
+            return (yield from self._begin(changes, nonce))
+        except StoreUnavailable:
+            with suppress(StoreUnavailable):  # full, say: a logout needs no space
+                present: Entry | Made | None = yield Swap(marks.number, marks.revision, None)
+                while isinstance(present, Entry):
+                    present = yield Swap(marks.number, present.revision, None)
+            raise
+
+    def _ended(
+        self, changes: Changes, nonce: bytes, entry: Entry | None, login: CommitResult | None
+    ) -> Steps[CommitResult]:
+        """Return the result where the session has ended; what a logout has begun goes too."""
+        by_login = entry is not None and self._is_tombstone(entry, time.time())
+        if by_login and (changes.id_changed or changes.invalidated):
+            if login is None:
+                return (yield from self._begin_login(changes, nonce))
+            return CommitResult.GONE if login is CommitResult.EMPTY else login
+        if login is not None and login is not CommitResult.EMPTY:
+            yield from self._destroy(login.cookie_value)
+        return CommitResult.GONE
+
+    # Entries.
+
+    def _locate(self, session_id: str, number: int) -> Steps[Entry | None]:
+        """Return the entry of an id; most likely it has this number."""
+        key, own_number = key_and_number(session_id)
+        entry: Entry | None = yield Read(number or own_number)
+        if entry is None or entry.key != key:
+            entry = yield from self._elsewhere(key, own_number, number or own_number)
+        return entry
+
+    def _elsewhere(self, key: bytes, own_number: int, number: int) -> Steps[Entry | None]:
+        """Return the entry of a key that is not under a number, as far as the store can find it."""
+        entry: Entry | None = None
+        if self.finds_by_id:
+            entry = yield Find(key)
+        elif own_number != number:
+            entry = yield Read(own_number)
+        return entry if entry is not None and entry.key == key else None
+
+    def _present(self, base: StoredSession, turn: Turn | None) -> Steps[Entry | None]:
+        """Return the entry of the session that a request has opened, as it is now."""
+        key, own_number = key_and_number(base.id)
+        number = own_number if base.marks is None else base.marks.number
+        entry = None if turn is None else turn.newer(None)
+        if entry is None:
+            entry = yield Read(number)
+        if entry is None or entry.key != key:
+            entry = yield from self._own(base, entry, number)
+        return entry
+
+    def _own(self, base: StoredSession, entry: Entry | None, number: int) -> Steps[Entry | None]:
+        """Return the entry that an earlier commit of the request has begun, or the given one."""
+        key, own_number = key_and_number(base.id)
+        own = yield from self._elsewhere(key, own_number, number)
+        return entry if own is None else own
+
+    def _judge(self, entry: Entry | None, base: StoredSession) -> StoredSession | None:
+        """Return the session in an entry, if it is the one that a request has opened."""
+        found = None if entry is None else self._readable(entry, base.id, time.time())
+        if entry is None or found is None:
+            return None
+        marks: _Marks | None = base.marks
+        other = marks is not None and marks.number == entry.number
+        if other and not same_session(entry.revision, marks.revision):  # type: ignore[union-attr]
+            return None
+        return found
+
+    def _readable(self, entry: Entry, session_id: str, now: float) -> StoredSession | None:
+        """Return the session in an entry, if it is readable and has not expired."""
+        content = decode_content(entry.value) if 0 <= entry.revision < _MAX_REVISION else None
+        if content is None:
+            if entry.value != TOMBSTONE:
+                logger.warning(
+                    "The stored session %s is unreadable and counts as absent.", entry.key.hex()[:8]
+                )
+            return None
+        lifetime = content.lifetime or self.lifetime
+        if now >= self._absolute_end(entry.created_at) or (
+            self.asks_own_clock and now >= entry.last_used_at + lifetime
+        ):
+            return None
+        return StoredSession(
+            id=session_id,
+            data=content.data,
+            flash=content.flash,
+            created_at=entry.created_at,
+            last_used_at=entry.last_used_at,
+            lifetime=content.lifetime or 0.0,
+            expire_on_close=content.expire_on_close,
+            marks=_Marks(
+                entry.number,
+                entry.key,
+                entry.revision,
+                entry.purge_after,
+                entry.commits,
+                content.flashed,
+            ),
+        )
+
+    def _after(
+        self, found: StoredSession, changes: Changes, nonce: bytes, login: CommitResult | None
+    ) -> Entry | None:
+        """Return the entry after a commit, or None where nothing is left."""
+        marks: _Marks = found.marks
+        commits = nonce + marks.commits[: NONCE_SIZE * (_NONCES - 1)]
+        now, revision = time.time(), marks.revision + 1
+        if login is CommitResult.EMPTY:
+            return None
+        if login is not None:  # never used, so that gc() removes it whatever the lifetimes are
+            end = now + self.overlap
+            return Entry(marks.number, marks.key, now, 0.0, revision, end, commits, TOMBSTONE)
+        now = last_use(found, now)
+        moves = changes.id_changed
+        created_at = now if moves else found.created_at
+        lifetime = changes.lifetime_on(found) or self.lifetime
+        purge_after = self._purge_after(created_at, now, lifetime)
+        if not moves and 0 <= purge_after - marks.purge_after < EXPIRY_MARGIN * lifetime:
+            purge_after = marks.purge_after  # it is in an index
+        base = changes.base
+        since = 0 if base is None or base.marks is None else base.marks.revision
+        value = merged(found, marks.flashed, revision, changes, since)
+        key = key_and_number(changes.id)[0] if moves else marks.key
+        return Entry(marks.number, key, created_at, now, revision, purge_after, commits, value)
+
+    def _purge_after(self, created_at: float, now: float, lifetime: float) -> float:
+        """Return when the server may remove a session that is used now."""
+        return min(now + lifetime, self._absolute_end(created_at))
+
+    def _absolute_end(self, created_at: float) -> float:
+        return created_at + self.absolute_lifetime if self.absolute_lifetime else math.inf
+
+    def _is_tombstone(self, entry: Entry, now: float) -> bool:
+        return entry.value == TOMBSTONE and self._is_recent(entry, now)
+
+    def _is_recent(self, entry: Entry, now: float) -> bool:
+        """Whether the id of an entry was made, or its session ended, less than ``overlap`` ago."""
+        return abs(now - entry.created_at) < self.overlap
+
+
+class _Marks(Record, frozen=True):
+    """Where a session is, and at which version; see ``Entry``."""
+
+    number: int
+    key: bytes
+    revision: int
+    purge_after: float
+    commits: bytes
+    flashed: dict[str, int]
+
+
+class _Line:
+    """Those of a process who commit to one session, after a conflict: one at a time."""
+
+    def __init__(self, lock: Any) -> None:
+        self.lock: Final = lock  # of threading, or of asyncio
+        self.latest: Entry | None = None
+
+
+class Turn:
+    """Holds a line for as long as it is referenced, so that no exception leaves it held."""
+
+    def __init__(self, line: _Line) -> None:
+        self._line = line
+        self.held = False
+
+    def leave(self, entry: Entry | None) -> None:
+        """Tell the next one in the line what is stored now."""
+        self._line.latest = entry
+
+    def newer(self, entry: Entry | None) -> Entry | None:
+        """Return what the one before has left, if that is newer than an entry."""
+        latest = self._line.latest
+        if latest is None or (entry is not None and entry.revision >= latest.revision):
+            return entry
+        return latest
+
+    def __del__(self) -> None:
+        if self.held:
+            self._line.lock.release()
+
+
+T = TypeVar("T")
+
+
+class PerLoop(Generic[T]):
+    """An object for each event loop, closed when the loop ends.
+
+    Args:
+        make: makes it, in the loop.
+        close: closes it, in the loop.
+    """
+
+    def __init__(self, make: Callable[[], T], close: Callable[[T], Awaitable[None]]) -> None:
+        self._make = make
+        self._close = close
+        self._made: WeakKeyDictionary[
+            asyncio.AbstractEventLoop, tuple[T, AsyncGenerator[None, None]]
+        ]
+        self._made = WeakKeyDictionary()
+
+    async def get(self) -> T:
+        """Return that of the running event loop."""
+        loop = asyncio.get_running_loop()
+        found = self._made.get(loop)
+        if found is None:
+            made = self._make()
+            # A loop that ends closes its asynchronous generators, and there is no other hook.
+            watch = self._until_the_end(made)
+            found = self._made[loop] = made, watch
+            await anext(watch)
+        return found[0]
+
+    async def _until_the_end(self, made: T) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            await self._close(made)
+
+
+def missing_extra(extra: str, error: ImportError) -> ConfigError:
+    """Return the error for a store whose packages are missing."""
+    return ConfigError(
+        f"store: {error.name} is not installed. Run: pip install 'glimr-session[{extra}]'"
+    )
+
+
+class _Lines:
+    """The lines of a process. A line exists while somebody stands in it."""
+
+    def __init__(self) -> None:
+        self._lines: WeakValueDictionary[int, _Line] = WeakValueDictionary()
+        self._alines: WeakValueDictionary[tuple[int, int], _Line] = WeakValueDictionary()
+
+    def acquire(self, command: Acquire) -> Turn | None:
+        """Stand in the line of a session; None if there is none, and it is to be busy."""
+        line = self._lines.get(command.number)
+        if line is None:
+            if command.only_if_busy:
+                return None
+            line = self._lines.setdefault(command.number, _Line(threading.Lock()))
+        turn = Turn(line)
+        turn.held = line.lock.acquire(timeout=_PATIENCE)
+        return turn
+
+    async def aacquire(self, command: Acquire) -> Turn | None:
+        """As ``acquire``, among the tasks of the running event loop."""
+        place = (id(asyncio.get_running_loop()), command.number)
+        line = self._alines.get(place)
+        if line is None:
+            if command.only_if_busy:
+                return None
+            line = self._alines.setdefault(place, _Line(asyncio.Lock()))
+        turn = Turn(line)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(line.lock.acquire(), _PATIENCE)
+            turn.held = True
+        return turn
