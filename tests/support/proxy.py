@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Self
 
 from .services import PATIENCE, free_port
@@ -196,10 +197,8 @@ class _Connection:
         """End both sides at once; ``close`` frees them."""
         self._cut.set()
         for side in (self.client, self.server):
-            try:
+            with suppress(OSError):  # it has ended before
                 side.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # it has ended before
 
     def close(self) -> None:
         """Close both sides."""

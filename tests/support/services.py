@@ -20,7 +20,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, NoReturn
@@ -261,7 +261,7 @@ class RedisServer(Service):
     ca_file: Path | None = None
 
     def ask(self, *words: str | int) -> Any:
-        """Send one command, over a connection of its own; return the answer, with text for bytes."""
+        """Send one command, over a connection of its own; return the answer, as text."""
         from redis import Redis
         from redis.backoff import NoBackoff
         from redis.retry import Retry
@@ -735,7 +735,7 @@ def _program(name: str) -> str:
 
 
 def _account(name: str) -> str | None:
-    """Return the user to run a server as that refuses root: None if the tests do not run as root."""
+    """Return the user for a server that refuses root; None if the tests do not run as root."""
     if os.geteuid() != 0:
         return None
     if name not in [found.pw_name for found in pwd.getpwall()]:
@@ -807,10 +807,8 @@ def _environ() -> dict[str, str]:
 
 def _send(pid: int, number: signal.Signals) -> None:
     """Send a signal to a process, which may have ended."""
-    try:
+    with suppress(ProcessLookupError):
         os.kill(pid, number)
-    except ProcessLookupError:
-        pass
 
 
 def _status(pid: int) -> tuple[str, int]:

@@ -24,6 +24,7 @@ from .._session.serialization import Record, StoredSession
 from .._validation import Duration, to_seconds
 from ..errors import ConfigError, StoreUnavailable
 from ._versions import (
+    CLOCK_GRACE,
     EXPIRY_MARGIN,
     TOMBSTONE,
     begun,
@@ -541,16 +542,20 @@ class ServerStore(SessionStore):
         lifetime = changes.lifetime_on(found) or self.lifetime
         purge_after = self._purge_after(created_at, now, lifetime)
         if not moves and 0 <= purge_after - marks.purge_after < EXPIRY_MARGIN * lifetime:
-            purge_after = marks.purge_after  # it is in an index
+            purge_after = marks.purge_after  # it is in an index; a store that has none says 0.0
         base = changes.base
-        since = 0 if base is None or base.marks is None else base.marks.revision
+        opened: _Marks | None = None if base is None else base.marks
+        since = opened.revision if opened is not None and opened.number == marks.number else 0
         value = merged(found, marks.flashed, revision, changes, since)
         key = key_and_number(changes.id)[0] if moves else marks.key
         return Entry(marks.number, key, created_at, now, revision, purge_after, commits, value)
 
     def _purge_after(self, created_at: float, now: float, lifetime: float) -> float:
         """Return when the server may remove a session that is used now."""
-        return min(now + lifetime, self._absolute_end(created_at))
+        end = self._absolute_end(created_at)
+        if self.asks_own_clock:  # which may be wrong
+            return min(now + (1 + EXPIRY_MARGIN) * lifetime, end) + CLOCK_GRACE
+        return min(now + lifetime, end)
 
     def _absolute_end(self, created_at: float) -> float:
         return created_at + self.absolute_lifetime if self.absolute_lifetime else math.inf
