@@ -281,7 +281,9 @@ def test_proxy_counts(client: Redis, proxy: Proxy) -> None:
     proxy.reset()
     client.set("a", "1")
     with client.pipeline() as pipeline:
-        pipeline.set("a", "2").get("a").execute()
+        pipeline.set("a", "2")
+        pipeline.get("a")
+        pipeline.execute()
     assert (proxy.connections, proxy.chunks, proxy.round_trips) == (0, 2, 2)
     assert b"SET" in proxy.sent[0]
     assert proxy.received[0] == b"+OK\r\n"

@@ -178,7 +178,9 @@ class Service:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                **_run_as(self._user),
+                user=self._user,
+                group=_group(self._user),
+                extra_groups=[] if self._user else None,
             )
 
     def answering(self) -> None:
@@ -205,17 +207,19 @@ class Service:
 
     def resume(self) -> None:
         """Let it run on after ``pause``."""
-        for pid in (*_children(self.process.pid), self.process.pid):
+        for pid in _children(self.process.pid):
             _send(pid, signal.SIGCONT)
+        self.process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """End it and its children with SIGKILL: nothing is saved, connections are cut."""
         if self.process.poll() is None:
-            pids = self._stop_and_list()
-            for pid in pids:
+            children = self._stop_and_list()
+            for pid in children:
                 _send(pid, signal.SIGKILL)
+            self.process.kill()
             self.process.wait(PATIENCE)
-            _wait_for("XZ", pids)
+            _wait_for("XZ", children)
 
     def stop(self) -> None:
         """End it as an administrator would; do nothing if it has ended."""
@@ -241,14 +245,14 @@ class Service:
             self.restart()
 
     def _stop_and_list(self) -> list[int]:
-        """Stop it and its children; return their ids. A stopped parent makes no more children."""
-        _send(self.process.pid, signal.SIGSTOP)
+        """Stop it, so that it makes no more children; stop and return its children."""
+        self.process.send_signal(signal.SIGSTOP)
         _wait_for("TtXZ", [self.process.pid])
         children = _children(self.process.pid)
         for pid in children:
             _send(pid, signal.SIGSTOP)
         _wait_for("TtXZ", children)
-        return [self.process.pid, *children]
+        return children
 
 
 class RedisServer(Service):
@@ -787,16 +791,16 @@ def _run(command: Sequence[str], home: Path, user: str | None) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         timeout=PATIENCE,
-        **_run_as(user),
+        user=user,
+        group=_group(user),
+        extra_groups=[] if user else None,
     )
     assert done.returncode == 0, f"{command[0]} failed:\n{done.stdout.decode(errors='replace')}"
 
 
-def _run_as(user: str | None) -> dict[str, Any]:
-    """Return the arguments that run a process as a user."""
-    if user is None:
-        return {}
-    return {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
+def _group(user: str | None) -> int | None:
+    """Return the id of a user's own group."""
+    return pwd.getpwnam(user).pw_gid if user else None
 
 
 def _environ() -> dict[str, str]:

@@ -19,6 +19,7 @@ _DECLARED: Final = (
     "server_side",
     "atomic",
     "expires_by_itself",
+    "finds_by_id",
     "max_cookie_size",
     "overlap",
 )

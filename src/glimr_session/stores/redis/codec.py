@@ -1,0 +1,163 @@
+"""Entries and commands in the words of Redis, and what its answers mean.
+
+A session is one string, ``{prefix}{number:016x}``: a header of fixed length, and JSON. The
+server's own expiry is the idle timeout.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import redis
+
+from ...errors import StoreUnavailable
+from .._server import MADE, NONCE_SIZE, Command, Entry, Extend, Find, Insert, Swap
+
+__all__ = ["ERRORS", "SCRIPTS", "Codec"]
+
+ERRORS: Final = (redis.RedisError, redis.exceptions.RedisClusterException, OSError)
+"""What redis-py raises when it has no answer, or one that is an error."""
+
+_NONCES: Final = 6 * NONCE_SIZE
+
+# Format and revision, which a swap compares; when the id was made and the session last used;
+# the key; the marks of the last commits.
+_FORMAT: Final = b"g1"
+_HEADER: Final = struct.Struct(f">2sQdd32s{_NONCES}s")
+_EXPECTED: Final = struct.Struct(">2sQ")
+_USED: Final = struct.Struct(">d")
+_USED_AT: Final = _EXPECTED.size + _USED.size
+_KEY_AT: Final = _USED_AT + _USED.size
+
+# Returns 1 if it was made, else what is there. "" expects that nothing is, or removes it.
+_SWAP: Final = f"""
+if redis.call('GETRANGE', KEYS[1], 0, {_EXPECTED.size - 1}) ~= ARGV[1] then
+  return redis.call('GET', KEYS[1])
+end
+if ARGV[2] == '' then
+  redis.call('DEL', KEYS[1])
+else
+  redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+end
+return 1
+"""
+# A server that is full refuses SETRANGE, and a session that is read must not expire for that.
+_EXTEND: Final = f"""
+if redis.call('GETRANGE', KEYS[1], {_KEY_AT}, {_KEY_AT + 31}) ~= ARGV[1] then
+  return 0
+end
+redis.pcall('SETRANGE', KEYS[1], {_USED_AT}, ARGV[2])
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+return 1
+"""
+
+# EVALSHA names a script by its SHA-1.
+_HASHES: Final = {
+    script: hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
+    for script in (_SWAP, _EXTEND)
+}
+SCRIPTS: Final = {name: script for script, name in _HASHES.items()}
+"""The scripts, by the hash that stands for each."""
+
+
+class Codec:
+    """Commands in Redis' words, and what its answers mean.
+
+    Args:
+        prefix: of the keys.
+        place: where the server is, as messages name it.
+    """
+
+    def __init__(self, prefix: str, place: str) -> None:
+        self.prefix = prefix
+        self.place = place
+
+    def words(self, command: Command) -> tuple[Any, ...]:
+        """Return a command of Redis; a script is in it by its hash."""
+        if isinstance(command, Insert):
+            return self._script(_SWAP, command.entry.number, b"", *_written(command.entry))
+        if isinstance(command, Swap):
+            expected = _EXPECTED.pack(_FORMAT, command.revision)
+            return self._script(_SWAP, command.number, expected, *_written(command.after))
+        if isinstance(command, Extend):
+            used, milliseconds = _USED.pack(command.last_used_at), _until(command.purge_after)
+            return self._script(_EXTEND, command.number, command.key, used, milliseconds)
+        if isinstance(command, Find):
+            raise TypeError("Redis has no index of keys")
+        return "GET", self.key(command.number)
+
+    def result(self, command: Command, answer: Any, *, again: bool) -> Any:
+        """Return what the answer to a command means.
+
+        Args:
+            command: the command.
+            answer: Redis' answer.
+            again: whether it was sent before, and that answer was lost.
+        """
+        if isinstance(command, Extend):
+            return answer == 1
+        if isinstance(command, Insert):
+            return MADE if answer == 1 else self._entry(command.entry.number, answer)
+        if isinstance(command, Swap) and (
+            answer == 1 or (again and answer is None and command.after is None)
+        ):
+            return MADE
+        return self._entry(command.number, answer)  # type: ignore[union-attr]  # no Find
+
+    @contextmanager
+    def outages(self) -> Iterator[None]:
+        """Raise StoreUnavailable for the errors of redis-py."""
+        try:
+            yield
+        except ERRORS as error:
+            raise self.outage(error) from error.with_traceback(None)
+
+    def outage(self, error: Exception) -> StoreUnavailable:
+        """Return the error that a request is told of."""
+        reason = str(error).rstrip(".") or type(error).__name__
+        if isinstance(error, redis.OutOfMemoryError):
+            reason = f"it is full, and only reads and removes until it has memory again: {reason}"
+        elif isinstance(error, redis.ReadOnlyError):
+            reason = f"it is a replica, and only reads: {reason}"
+        return StoreUnavailable(f"the session store on {self.place} could not answer: {reason}")
+
+    def key(self, number: int) -> str:
+        """Return the key of a session."""
+        return f"{self.prefix}{number:016x}"
+
+    def _script(self, script: str, number: int, *arguments: Any) -> tuple[Any, ...]:
+        return "EVALSHA", _HASHES[script], 1, self.key(number), *arguments
+
+    def _entry(self, number: int, value: bytes | None) -> Entry | None:
+        if value is None:
+            return None
+        if value[:2] != _FORMAT or len(value) < _HEADER.size:
+            if re.match(rb"g\d", value):
+                raise StoreUnavailable(
+                    f"the session store on {self.place} was written by a later version of "
+                    "glimr_session; update this one"
+                )
+            return Entry(number, b"", 0.0, 0.0, -1, 0.0, b"", value)
+        _, revision, created_at, last_used_at, key, commits = _HEADER.unpack_from(value)
+        rest = value[_HEADER.size :]
+        return Entry(number, key, created_at, last_used_at, revision, 0.0, commits, rest)
+
+
+def _written(entry: Entry | None) -> tuple[bytes, int]:
+    """Return the value of an entry, and its milliseconds to live; b"" to remove it."""
+    if entry is None:
+        return b"", 0
+    header = _HEADER.pack(
+        _FORMAT, entry.revision, entry.created_at, entry.last_used_at, entry.key, entry.commits
+    )
+    return header + entry.value, _until(entry.purge_after)
+
+
+def _until(end: float) -> int:
+    return max(round((end - time.time()) * 1000), 1)

@@ -1,0 +1,186 @@
+"""RedisStore: sessions on Redis or Valkey."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from typing import Any, ClassVar
+
+import redis
+
+from ..._validation import Duration, safe_repr
+from ...errors import ConfigError
+from .._server import Command, PerLoop, ServerStore
+from ..base import DEFAULT_LIFETIME
+from .codec import ERRORS, Codec
+from .connections import Connections, attempts
+from .server import EXAMPLES, AsyncClient, Client, Server, check_server, ping, pools
+
+__all__ = ["RedisStore", "redis_store"]
+
+
+class RedisStore(ServerStore):
+    """Keeps sessions on Redis or Valkey, for any number of machines.
+
+    A request that reads and writes takes two round trips, one that only reads takes one. Which
+    failures an acknowledged commit survives is a setting of the server: see docs/stores.md.
+
+    Args:
+        url: ``redis://``, ``rediss://`` or ``unix://``, as redis-py has them. For a Cluster,
+            ``redis+cluster://host:6379``; for the sentinels of a service,
+            ``redis+sentinel://host:26379,host:26379/service?db=0``; ``rediss+`` with TLS.
+        client: a ``redis.Redis`` or ``RedisCluster`` instead, whose own timeouts and
+            credentials hold. Event loops use it in threads.
+        prefix: what the keys begin with.
+        lifetime: the idle timeout, in seconds or as a ``timedelta``.
+        absolute_lifetime: the absolute timeout, likewise; 0 is none.
+        timeout: how long to wait for the server, and for a free connection, likewise.
+        max_connections: how many connections a process opens at most; each thread uses one at
+            a time.
+
+    Raises:
+        ConfigError: the URL or a setting of the server is wrong, or redis-py is not installed.
+        StoreUnavailable: the server cannot be reached.
+
+    Example:
+        >>> RedisStore("redis://127.0.0.1:6379/0", lifetime=600)  # doctest: +SKIP
+        RedisStore(127.0.0.1:6379)
+    """
+
+    kind = "redis"
+    asks_own_clock: ClassVar[bool] = False
+    expires_by_itself: ClassVar[bool] = True
+    finds_by_id: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        url: str = "",
+        *,
+        client: Client | None = None,
+        prefix: str = "glimr_session:",
+        lifetime: Duration = DEFAULT_LIFETIME,
+        absolute_lifetime: Duration = timedelta(0),
+        timeout: Duration = 2.0,
+        max_connections: int = 50,
+    ) -> None:
+        super().__init__(lifetime, absolute_lifetime, timeout)
+        if (client is None) == (not url):
+            raise ConfigError(f"redis_url: name one, or pass a client; {EXAMPLES}")
+        if type(max_connections) is not int or max_connections < 1:
+            raise ConfigError(
+                f"redis_max_connections: {safe_repr(max_connections)} is no number above 0"
+            )
+        self._pickled = partial(
+            type(self),
+            url,
+            client=client,
+            prefix=prefix,
+            lifetime=lifetime,
+            absolute_lifetime=absolute_lifetime,
+            timeout=timeout,
+            max_connections=max_connections,
+        )
+        self._server = Server(url, self._timeout, max_connections)
+        self._client = self._server.client() if client is None else client
+        self._codec = Codec(prefix, self._server.place or repr(type(self._client)))
+        self._connections: Connections | None = None
+        if isinstance(self._client, redis.RedisCluster):
+            self._call = self._client.execute_command
+        else:
+            pool = self._client.connection_pool
+            self._connections = Connections(pool, max_connections, self._timeout)
+            self._call = self._connections.call
+        self._loops = PerLoop(self._server.async_client, _aclose)
+        check_server(self._client, self._codec)
+        self.close()  # the process may fork now
+
+    def __reduce__(self) -> tuple[Callable[[], RedisStore], tuple[()]]:
+        return self._pickled, ()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._codec.place})"
+
+    def gc(self) -> int:
+        """Return 0: the server removes what has expired."""
+        with self._codec.outages():
+            ping(self._client)
+        return 0
+
+    def close(self) -> None:
+        if self._connections is not None:
+            self._connections.close()
+        if not self._server.url:
+            return  # somebody else's client
+        for pool in pools(self._client):
+            pool.disconnect(inuse_connections=False)
+
+    def _executor(self) -> _Executor:
+        return _Executor(self._codec, self._call)
+
+    def _async_executor(self) -> _AsyncExecutor | None:
+        return _AsyncExecutor(self._codec, self._loops) if self._server.url else None
+
+
+class _Executor:
+    """Runs the commands of one operation."""
+
+    def __init__(self, codec: Codec, call: Callable[..., Any]) -> None:
+        self._codec = codec
+        self._call = call
+
+    def execute(self, command: Command) -> Any:
+        tries = attempts(self._codec.words(command))
+        with self._codec.outages():
+            words = next(tries)
+            while True:
+                try:
+                    answer = self._call(*words)
+                except ERRORS as error:
+                    words = tries.throw(error)
+                    continue
+                try:
+                    tries.send(answer)
+                except StopIteration as done:
+                    answer, again = done.value
+                    break
+        return self._codec.result(command, answer, again=again)
+
+    def close(self) -> None:
+        """Do nothing: each command used a connection of its own."""
+
+
+class _AsyncExecutor:
+    """Runs the commands of one operation in an event loop, over redis-py's asyncio client."""
+
+    def __init__(self, codec: Codec, loops: PerLoop[AsyncClient]) -> None:
+        self._codec = codec
+        self._loops = loops
+
+    async def execute(self, command: Command) -> Any:
+        tries = attempts(self._codec.words(command))
+        with self._codec.outages():
+            client = await self._loops.get()
+            words = next(tries)
+            while True:
+                try:
+                    answer = await client.execute_command(*words)
+                except ERRORS as error:
+                    words = tries.throw(error)
+                    continue
+                try:
+                    tries.send(answer)
+                except StopIteration as done:
+                    answer, again = done.value
+                    break
+        return self._codec.result(command, answer, again=again)
+
+    async def close(self) -> None:
+        """Do nothing: each command used a connection of its own."""
+
+
+async def _aclose(client: AsyncClient) -> None:
+    await client.aclose()
+
+
+redis_store = RedisStore
