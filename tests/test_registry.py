@@ -185,6 +185,8 @@ def test_the_public_names_are_these() -> None:
         "setup",
         "start_cookie",
         "start_disk",
+        "start_redis",
+        "start_sql",
     ]
 
 

@@ -28,6 +28,8 @@ from .registry import (
     setup,
     start_cookie,
     start_disk,
+    start_redis,
+    start_sql,
 )
 from .registry import (
     gc as gc,
@@ -39,6 +41,10 @@ from .wsgi import SessionMiddleware
 
 if TYPE_CHECKING:
     from .stores.disk import DiskStore, disk_store
+    from .stores.redis import RedisStore as RedisStore
+    from .stores.redis import redis_store as redis_store
+    from .stores.sql import SqlStore as SqlStore
+    from .stores.sql import sql_store as sql_store
 
 __all__ = [
     "Changes",
@@ -74,15 +80,28 @@ __all__ = [
     "setup",
     "start_cookie",
     "start_disk",
+    "start_redis",
+    "start_sql",
 ]
 
 __version__ = "0.1.0"
 
 
-def __getattr__(name: str) -> Any:
-    """Import the disk store when it is used: diskcache imports Django if it is installed."""
-    if name in ("DiskStore", "disk_store"):
-        from .stores import disk
+# By name; those that need an extra are not in __all__, or a star import would need it too.
+_STORES = {
+    "DiskStore": "disk",
+    "disk_store": "disk",
+    "RedisStore": "redis",
+    "redis_store": "redis",
+    "SqlStore": "sql",
+    "sql_store": "sql",
+}
 
-        return getattr(disk, name)
+
+def __getattr__(name: str) -> Any:
+    """Import a store when it is used: two are extras, and diskcache imports Django if it can."""
+    if name in _STORES:
+        import importlib
+
+        return getattr(importlib.import_module(f".stores.{_STORES[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -59,6 +59,10 @@ def _parse_flag(text: str) -> object:
     return {"true": True, "1": True, "false": False, "0": False}.get(text.lower(), text)
 
 
+def _parse_count(text: str) -> object:
+    return int(text) if re.fullmatch(r"-?[0-9]{1,9}", text, re.ASCII) else text
+
+
 def _parse_number(text: str) -> object:
     try:
         return float(text)
@@ -70,6 +74,8 @@ _TEXT: Final = _Field("a string", lambda value: isinstance(value, str))
 _FLAG: Final = _Field("true or false", lambda value: isinstance(value, bool), _parse_flag)
 _NUMBER: Final = _Field("a number", _is_number, _parse_number)
 _MINUTES: Final = _Field("a number of minutes", _is_number, _parse_number)
+_COUNT: Final = _Field("a whole number", lambda value: type(value) is int, _parse_count)
+_URL: Final = _Field("a string", lambda value: isinstance(value, str))  # with a password in it
 
 # One line for each setting of a file, a mapping or the environment.
 _FIELDS: Final = {
@@ -104,7 +110,24 @@ _FIELDS: Final = {
     "disk_mode": _Field(
         'an octal number in quotes, as "0700"', lambda value: isinstance(value, str)
     ),
+    "redis_url": _URL,
+    "redis_prefix": _TEXT,
+    "redis_max_connections": _COUNT,
+    "sql_url": _URL,
+    "sql_table": _TEXT,
+    "sql_max_connections": _COUNT,
+    "sql_prepare_threshold": _COUNT,
+    "move_from": _TEXT,
 }
+
+_STORES: Final = ("disk", "cookie", "redis", "sql")
+
+_URL_EXAMPLES: Final = {
+    "redis": '"redis://127.0.0.1:6379/0"',
+    "sql": '"postgresql://user:password@127.0.0.1/shop"',
+}
+
+_SECRET: Final = frozenset({"secret_keys", "redis_url", "sql_url"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,8 +149,8 @@ class SessionConfig:
     """
 
     store: str = "disk"
-    """"disk", "cookie", or "package.module:factory": a function of this configuration,
-    or of nothing, that returns a SessionStore."""
+    """"disk", "cookie", "redis", "sql", or "package.module:factory": a function of this
+    configuration, or of nothing, that returns a SessionStore."""
 
     cookie: str = "glimr_session"
     """The cookie's name."""
@@ -194,6 +217,32 @@ class SessionConfig:
     say, where the platform sets them. The files in it are the owner's alone, unless the group
     may write: then everybody in the group can read and forge sessions."""
 
+    redis_url: str = field(default="", repr=False)
+    """Where the Redis store's server is; see ``RedisStore``."""
+
+    redis_prefix: str = "glimr_session:"
+    """What its keys begin with."""
+
+    redis_max_connections: int = 50
+    """How many connections a process opens to it at most."""
+
+    sql_url: str = field(default="", repr=False)
+    """Where the SQL store's database is, as SQLAlchemy writes it; see ``SqlStore``."""
+
+    sql_table: str = "glimr_sessions"
+    """Its table, which ``glimr-session sql-schema`` prints and ``create_table()`` makes."""
+
+    sql_max_connections: int = 20
+    """How many connections a process opens to it at most."""
+
+    sql_prepare_threshold: int = 5
+    """After how many uses psycopg prepares a statement on the server; 0: never, as behind
+    PgBouncer in transaction mode."""
+
+    move_from: str = ""
+    """The store that the sessions were in before, named as in ``store``: each is taken out of
+    it when it is next used. "": they begin anew."""
+
     def __post_init__(self) -> None:
         for name, kind in _FIELDS.items():
             value = getattr(self, name)
@@ -221,7 +270,17 @@ class SessionConfig:
                 f"key: {self.key!r} {belongs}; use letters and dots, as in "
                 '"glimr.session" or "shop.session"'
             )
-        _check_choice("store", self.store, ("disk", "cookie"), "package.module:factory")
+        _check_choice("store", self.store, _STORES, "package.module:factory")
+        if self.move_from:
+            _check_choice("move_from", self.move_from, _STORES, "package.module:factory")
+            if self.move_from == self.store or self.store == "cookie":
+                raise ConfigError(
+                    f"move_from: sessions cannot be moved from {self.move_from!r} to "
+                    f"{self.store!r}; name a store on the server, and another one"
+                )
+        for name in {self.store, self.move_from} & {"redis", "sql"}:
+            if not getattr(self, f"{name}_url"):
+                raise ConfigError(f'store = "{name}" needs [{name}] url, as {_URL_EXAMPLES[name]}')
         _check_choice("gc", self.gc, ("lottery", "interval", "never"), "package.module:policy")
         check_durability("disk_durability", self.disk_durability)
         check_mode("disk_mode", self.disk_mode)
@@ -300,23 +359,53 @@ class SessionConfig:
 
     def make_store(self) -> SessionStore:
         """Return a new store of the kind that is configured."""
-        if self.store == "cookie":
-            return cookie_store(lifetime=self.lifetime, absolute_lifetime=self.absolute_lifetime)
-        if self.store == "disk":
+        store = self._make("store", self.store)
+        if not self.move_from:
+            return store
+        from .stores.moving import MovingStore
+
+        return MovingStore(store, self._make("move_from", self.move_from))
+
+    def _make(self, setting: str, name: str) -> SessionStore:
+        idle, absolute = self.lifetime, self.absolute_lifetime
+        if name == "cookie":
+            return cookie_store(lifetime=idle, absolute_lifetime=absolute)
+        if name == "disk":
             from .stores.disk import disk_store  # diskcache loads Django where there is one
 
             return disk_store(
                 self.disk_directory,
-                lifetime=self.lifetime,
-                absolute_lifetime=self.absolute_lifetime,
+                lifetime=idle,
+                absolute_lifetime=absolute,
                 durability=self.disk_durability,
                 mode=self.disk_mode,
             )
-        factory = import_string("store", self.store)
+        if name == "redis":
+            from .stores.redis import redis_store  # an extra
+
+            return redis_store(
+                self.redis_url,
+                prefix=self.redis_prefix,
+                max_connections=self.redis_max_connections,
+                lifetime=idle,
+                absolute_lifetime=absolute,
+            )
+        if name == "sql":
+            from .stores.sql import sql_store  # an extra
+
+            return sql_store(
+                self.sql_url,
+                table=self.sql_table,
+                max_connections=self.sql_max_connections,
+                prepare_threshold=self.sql_prepare_threshold or None,
+                lifetime=idle,
+                absolute_lifetime=absolute,
+            )
+        factory = import_string(setting, name)
         store = factory(self) if _takes_an_argument(factory) else factory()
         if not isinstance(store, SessionStore):
             raise ConfigError(
-                f"store: {self.store} returned {store!r}, which is no SessionStore; "
+                f"{setting}: {name} returned {store!r}, which is no SessionStore; "
                 "new() makes one from five functions"
             )
         return store
@@ -376,7 +465,7 @@ def _check(name: str, value: object) -> None:
         guess = f" Did you mean {near[0]}?" if near else ""
         raise ConfigError(f"{name} is no setting.{guess} There are: {', '.join(_FIELDS)}.")
     if not kind.fits(value):
-        told = f"a {type(value).__name__}" if name == "secret_keys" else safe_repr(value)
+        told = f"a {type(value).__name__}" if name in _SECRET else safe_repr(value)
         raise ConfigError(f"{name}: {told} is not {kind.allowed}")
 
 

@@ -24,6 +24,8 @@ __all__ = [
     "setup",
     "start_cookie",
     "start_disk",
+    "start_redis",
+    "start_sql",
 ]
 
 _configured: SessionStore | None = None
@@ -111,3 +113,17 @@ def start_disk(directory: str | os.PathLike[str], **options: Any) -> None:
     from .stores.disk import disk_store  # diskcache loads Django where there is one
 
     setup(disk_store(directory, **options))
+
+
+def start_redis(url: str, **options: Any) -> None:
+    """Set up a :class:`RedisStore`; the options are the same."""
+    from .stores.redis import redis_store  # an extra
+
+    setup(redis_store(url, **options))
+
+
+def start_sql(url: str, **options: Any) -> None:
+    """Set up a :class:`SqlStore`; the options are the same."""
+    from .stores.sql import sql_store  # an extra
+
+    setup(sql_store(url, **options))

@@ -220,7 +220,7 @@ def test_the_same_value_twice_is_read_with_the_younger_time(
         monkeypatch.setattr("time.time", lambda now=now: now)
         signed.append(SIGNER.sign("same"))
     received = COOKIE.read("; ".join(f"{NAME}={value}" for value in signed))
-    assert [*received.verified] == [("same", 3_000.0)]
+    assert [*received.verified] == [VerifiedCookie("same", 3_000.0)]
     assert received.refused is False
 
 

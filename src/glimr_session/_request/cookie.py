@@ -53,6 +53,8 @@ class SessionCookie:
         partitioned: whether Partitioned is set.
         lifetime: the age of the cookie in seconds.
         on_close: whether it ends with the browser instead.
+        former_name: the name of a framework's own cookie, which is read where there is none
+            of ours; "" reads none.
 
     Raises:
         ConfigError: an attribute is malformed, or browsers reject the combination.
@@ -70,6 +72,7 @@ class SessionCookie:
         partitioned: bool = False,
         lifetime: float = 0.0,
         on_close: bool = False,
+        former_name: str = "",
     ) -> None:
         check_cookie_attributes(
             name=name,
@@ -82,6 +85,7 @@ class SessionCookie:
         self.name = name
         self._path, self._domain = path, domain
         self._start = f"{name}="
+        self._former_start = f"{former_name}="
         self._signer = signer
         self._secure = True if why_secure(name, samesite, partitioned) else secure
         self._lifetime, self._on_close = lifetime, on_close
@@ -102,10 +106,8 @@ class SessionCookie:
         header = headers if isinstance(headers, str) else "; ".join(headers)
         found: list[VerifiedCookie] = []
         refused = newer = False
-        for candidate in self._candidates(header):
-            value = candidate
-            if value.startswith('"') and value.endswith('"'):
-                value = value[1:-1]  # RFC 6265, section 4.1.1
+        for candidate in _candidates(header, self._start):
+            value = _unquoted(candidate)
             verified = self._signer.unsign(value) if value.isascii() else None
             if verified is None:
                 refused = True
@@ -117,6 +119,11 @@ class SessionCookie:
             for cookie in found:
                 newest[cookie.value] = max(cookie, newest.get(cookie.value, cookie))
             found = [*newest.values()]
+        if not found and len(self._former_start) > 1:
+            found = [
+                VerifiedCookie(f"~{_unquoted(value)}", 0.0, former=True, foreign=True)
+                for value in _candidates(header, self._former_start)
+            ]
         return ReceivedCookies(tuple(found), refused, newer)
 
     def set(
@@ -159,6 +166,10 @@ class SessionCookie:
     def expire(self, origin: Origin) -> str:
         """Return the Set-Cookie header value that makes the browser forget the session."""
         return f"{self.name}={self._expire[self._needs_secure(origin)]}"
+
+    def expire_former(self) -> str:
+        """Return the Set-Cookie header value that makes the browser forget a framework's cookie."""
+        return f"{self._former_start}; Max-Age=0; Path=/"
 
     def expire_others(self, origin: Origin) -> list[str]:
         """Return Set-Cookie header values for cookies that other settings may have left.
@@ -208,18 +219,24 @@ class SessionCookie:
                 once=True,
             )
 
-    def _candidates(self, header: str) -> Iterable[str]:
-        """Return every value under our name, whatever else is in the header."""
-        start = self._start
-        before, ours, after = header.partition(start)
-        if not ours:
-            return ()
-        if start in after:
-            cookies = dict.fromkeys(part.strip(" \t") for part in header.split(";"))
-            return [cookie[len(start) :] for cookie in cookies if cookie.startswith(start)]
-        if before and before.rstrip(" \t")[-1:] not in ("", ";"):
-            return ()  # it is the end of another cookie's name, or a value
-        return (after.partition(";")[0].rstrip(" \t"),)
+
+def _candidates(header: str, start: str) -> Iterable[str]:
+    """Return every value of the cookie that starts like this, whatever else is in the header."""
+    before, ours, after = header.partition(start)
+    if not ours:
+        return ()
+    if start in after:
+        cookies = dict.fromkeys(part.strip(" \t") for part in header.split(";"))
+        return [cookie[len(start) :] for cookie in cookies if cookie.startswith(start)]
+    if before and before.rstrip(" \t")[-1:] not in ("", ";"):
+        return ()  # it is the end of another cookie's name, or a value
+    return (after.partition(";")[0].rstrip(" \t"),)
+
+
+def _unquoted(value: str) -> str:
+    if value.startswith('"') and value.endswith('"'):
+        return value[1:-1]  # RFC 6265, section 4.1.1
+    return value
 
 
 def _attributes(

@@ -115,7 +115,8 @@ class SessionManager:
         lifetime = config.lifetime_with(store)
         signer = CookieSigner(
             config.secret_keys,
-            f"glimr_session.{store.kind}.{config.cookie}",
+            _salt(store.kind, config),
+            former_salts=[_salt(kind, config) for kind in store.former_kinds],
             remember=store.server_side,
             grace=to_seconds("rotation_grace", config.rotation_grace, allow_zero=True),
         )
@@ -129,6 +130,7 @@ class SessionManager:
             partitioned=config.cookie_partitioned,
             lifetime=min(lifetime, store.absolute_lifetime or lifetime),
             on_close=config.expire_on_close,
+            former_name=store.former_cookie,
         )
         return StoreBinding(
             store,
@@ -138,3 +140,7 @@ class SessionManager:
             flash_until_read=config.flash_until_read,
             commit_on_error=config.commit_on_error,
         )
+
+
+def _salt(kind: str, config: SessionConfig) -> str:
+    return f"glimr_session.{kind}.{config.cookie}"

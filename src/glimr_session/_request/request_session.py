@@ -397,12 +397,17 @@ class RequestSession:
                 on_close=self._expire_on_close,
             )
             # Ours comes last: browsers that do not know Partitioned take the others for it.
-            return [*(cookie.expire_others(origin()) if several else ()), set_cookie]
+            others = cookie.expire_others(origin()) if several else []
+            if used is not None and used.foreign:
+                others = [cookie.expire_former()]
+            return [*others, set_cookie]
         if result is CommitResult.GONE or result is CommitResult.MOVED or self._gone:
             # The browser may just have been given a cookie by a login or a logout beside
             # this request.
             return []
         received = fetched.received
+        if received.verified and received.verified[0].foreign:
+            return [cookie.expire_former()] if self._logged_out else []
         dead = received.verified and not (fetched.stored or fetched.ambiguous or fetched.behind)
         if not dead and not (self._logged_out and (received.verified or received.refused)):
             return []
@@ -415,6 +420,8 @@ class RequestSession:
         if self._fetched is None or self._fetched.cookie is None:
             return False
         cookie, stored = self._fetched.cookie, self._fetched.stored
+        if cookie.former:
+            return True
         # The shorter one: the cookie may have the configured age although the session has more,
         # for the response that would have changed it was lost.
         lifetime = self._binding.lifetime
@@ -425,7 +432,7 @@ class RequestSession:
     def _renew(self, changes: Changes, wait: bool) -> CommitResult:
         store = self._binding.store
         cookie = self._fetched.cookie if self._fetched else None
-        if not store.server_side or not wait or cookie is None:
+        if not store.server_side or not wait or cookie is None or cookie.former:
             return call_store(store.commit, changes, wait=wait)
         # A touch looks for the old id alone: the session may have another one by now.
         touched = call_store(store.touch, cookie.value)

@@ -35,10 +35,15 @@ class VerifiedCookie(NamedTuple):
     Attributes:
         value: what was signed.
         issued_at: when it was signed, in seconds since the epoch.
+        former: whether it names a session that is to be moved from another store, so that the
+            browser needs another cookie.
+        foreign: whether it is a framework's own cookie, which only the store can verify.
     """
 
     value: str
     issued_at: float
+    former: bool = False
+    foreign: bool = False
 
     def __repr__(self) -> str:
         """Show nothing of the value: it is an id, or a session."""
@@ -53,6 +58,7 @@ class CookieSigner:
     Args:
         secret_keys: the first one signs, all of them verify.
         salt: values that were signed with another salt do not verify.
+        former_salts: but for these.
         remember: whether to remember the last 1,024 verified cookies. That pays where a page
             and the requests after it come with the same cookie.
         grace: for how many seconds ``may_be_newer`` is true of a signed value, 0 for never.
@@ -71,6 +77,7 @@ class CookieSigner:
         secret_keys: Sequence[str],
         salt: str,
         *,
+        former_salts: Sequence[str] = (),
         remember: bool = False,
         grace: float = 0.0,
     ) -> None:
@@ -79,7 +86,9 @@ class CookieSigner:
             raise ConfigError(f"secret_keys is empty, and cookies have to be signed. {MAKE_A_KEY}")
         self._grace = grace
         # itsdangerous signs with the last one.
-        self._signer = _Signer(list(reversed(secret_keys)), salt=salt)
+        keys = list(reversed(secret_keys))
+        self._signer = _Signer(keys, salt=salt)
+        self._former = [_Signer(keys, salt=former) for former in former_salts]
         # What raises is not remembered, so a flood of forged cookies drives out nothing.
         self._verify = (
             functools.lru_cache(_REMEMBERED)(self._verify_anew) if remember else self._verify_anew
@@ -109,12 +118,15 @@ class CookieSigner:
 
     def _verify_anew(self, signed: str) -> VerifiedCookie:
         stamped, _, signature = signed.rpartition(".")
+        former = False
         if not self._signer.verify_signature(stamped, signature):
-            raise itsdangerous.BadSignature("not signed here")
+            former = any(signer.verify_signature(stamped, signature) for signer in self._former)
+            if not former:
+                raise itsdangerous.BadSignature("not signed here")
         value, dot, stamp = stamped.rpartition(".")
         if not dot:
             raise itsdangerous.BadSignature("signed here, but not with a time")
-        return VerifiedCookie(value, int(stamp, 16) / 1000)
+        return VerifiedCookie(value, int(stamp, 16) / 1000, former)
 
 
 class _Signer(itsdangerous.Signer):

@@ -26,7 +26,9 @@ from ..errors import ConfigError, StoreUnavailable
 from ._versions import (
     CLOCK_GRACE,
     EXPIRY_MARGIN,
+    LEAVING,
     TOMBSTONE,
+    adopted,
     begun,
     decode_content,
     last_use,
@@ -241,6 +243,18 @@ class ServerStore(SessionStore):
     def destroy(self, session_id: str) -> None:
         self._run(self._destroy(session_id))
 
+    def find(self, cookie_value: str) -> tuple[StoredSession | None, bool]:
+        return self._run(self._find(cookie_value))
+
+    def leave(self, stored: StoredSession) -> StoredSession | None:
+        return self._run(self._leave(stored))
+
+    def forget_left(self, stored: StoredSession) -> None:
+        self._run(self._forget_left(stored))
+
+    def adopt(self, stored: StoredSession) -> bool:
+        return self._run(self._adopt(stored))
+
     async def aopen(self, cookie_value: str) -> StoredSession | None:
         executor = self._async_executor()
         if executor is None:
@@ -311,6 +325,60 @@ class ServerStore(SessionStore):
         session_id, number = split_cookie_value(cookie_value)
         entry = yield from self._locate(session_id, number)
         return None if entry is None else self._readable(entry, session_id, time.time())
+
+    def _find(self, cookie_value: str) -> Steps[tuple[StoredSession | None, bool]]:
+        session_id, number = split_cookie_value(cookie_value)
+        entry = yield from self._locate(session_id, number)
+        if entry is None:
+            return None, False
+        leaving = entry.value.startswith(LEAVING)
+        if leaving:
+            entry = entry._replace(value=entry.value.removeprefix(LEAVING))
+        return self._readable(entry, session_id, time.time()), leaving
+
+    def _leave(self, stored: StoredSession) -> Steps[StoredSession | None]:
+        nonce = secrets.token_bytes(NONCE_SIZE)
+        after = self._after(stored, Changes(stored, stored.id), nonce, None)
+        if after is None or time.time() >= self._absolute_end(stored.created_at):
+            return None
+        after = after._replace(last_used_at=stored.last_used_at)
+        left = after._replace(value=LEAVING + after.value)
+        present = yield Swap(after.number, stored.marks.revision, left)
+        if present is not MADE and not (present is not None and present.has_made(nonce)):
+            return None
+        return self._readable(after, stored.id, time.time())
+
+    def _forget_left(self, stored: StoredSession) -> Steps[None]:
+        yield Swap(stored.marks.number, stored.marks.revision, None)
+
+    def _adopt(self, stored: StoredSession) -> Steps[bool]:
+        now = time.time()
+        created_at = stored.created_at or now
+        if now >= self._absolute_end(created_at):
+            return False
+        nonce, revision = secrets.token_bytes(NONCE_SIZE), secrets.randbits(48)
+        key, number = key_and_number(stored.id)
+        entry = Entry(
+            number,
+            key,
+            created_at,
+            stored.last_used_at or now,
+            revision,
+            self._purge_after(created_at, now, stored.lifetime or self.lifetime),
+            nonce,
+            adopted(stored, revision),
+        )
+        present: Entry | Made | None = yield Insert(entry)
+        while isinstance(present, Entry) and not present.has_made(nonce):
+            if present.key != key:  # the number is taken
+                entry = entry._replace(number=secrets.randbits(63) or 1)
+                present = yield Insert(entry)
+            elif present.value.startswith(LEAVING):  # it comes back
+                entry = entry._replace(number=present.number)
+                present = yield Swap(present.number, present.revision, entry)
+            else:
+                return False
+        return present is not None
 
     def _touch(self, cookie_value: str) -> Steps[bool]:
         stored = yield from self._open(cookie_value)
@@ -496,7 +564,7 @@ class ServerStore(SessionStore):
         """Return the session in an entry, if it is readable and has not expired."""
         content = decode_content(entry.value) if 0 <= entry.revision < _MAX_REVISION else None
         if content is None:
-            if entry.value != TOMBSTONE:
+            if entry.value != TOMBSTONE and not entry.value.startswith(LEAVING):
                 logger.warning(
                     "The stored session %s is unreadable and counts as absent.", entry.key.hex()[:8]
                 )

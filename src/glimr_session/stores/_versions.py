@@ -17,8 +17,10 @@ from .base import Data
 __all__ = [
     "CLOCK_GRACE",
     "EXPIRY_MARGIN",
+    "LEAVING",
     "TOMBSTONE",
     "Content",
+    "adopted",
     "begun",
     "decode_content",
     "last_use",
@@ -38,6 +40,9 @@ need not move it at each commit."""
 TOMBSTONE: Final = b""
 """The value that is left, for ``SessionStore.overlap``, where a session was when a login has
 invalidated it and begun another one. It is no JSON."""
+
+LEAVING: Final = b"\0"
+"""What the value of a session begins with that is on its way to another store."""
 
 # Commits of others to a session while a request has it open, at most. Revisions begin at
 # random, so one that is farther away is that of another session.
@@ -66,6 +71,13 @@ def last_use(found: StoredSession, now: float) -> float:
     in the future, that one was wrong.)
     """
     return found.last_used_at if now < found.last_used_at < now + CLOCK_GRACE else now
+
+
+def adopted(stored: StoredSession, revision: int) -> bytes:
+    """Return the value of a session that comes from another store."""
+    unchanged = Changes(stored, stored.id)
+    flashed = dict.fromkeys(stored.flash, revision)
+    return _encode(stored.data, stored.flash, flashed, unchanged, stored)
 
 
 def begun(changes: Changes, revision: int) -> bytes | None:

@@ -89,6 +89,13 @@ class SessionStore(ABC):
     kind: ClassVar[str] = "custom"
     """Part of the salt of the cookie: cookies for one kind mean nothing to another."""
 
+    former_kinds: tuple[str, ...] = ()
+    """Kinds whose cookies are accepted too, and replaced: those of stores that sessions are
+    moved from."""
+
+    former_cookie: str = ""
+    """The cookie of a framework's own sessions that are moved here; "" if none are."""
+
     server_side: ClassVar[bool] = True
     """Whether the data stays on the server. If it travels in the cookie, ``destroy`` cannot
     recall a copy, and nothing can be committed after the headers have left."""
@@ -214,6 +221,39 @@ class SessionStore(ABC):
             StoreUnavailable: the storage cannot be read.
         """
         return False
+
+    # For MovingStore. A store that is atomic overrides them: each is one atomic step there.
+
+    def find(self, cookie_value: str) -> tuple[StoredSession | None, bool]:
+        """Return what ``open`` does, or else a session that is leaving, and whether it is."""
+        return self.open(cookie_value), False
+
+    def leave(self, stored: StoredSession) -> StoredSession | None:
+        """Let nobody open a session, or commit to it, any more: it is leaving.
+
+        Returns:
+            The session as ``find`` gives it from now on; None if it has changed since it was
+            opened, or is gone.
+        """
+        return stored
+
+    def forget_left(self, stored: StoredSession) -> None:
+        """Remove a session that has left; nothing happens if it has changed since."""
+        self.destroy(stored.id)
+
+    def adopt(self, stored: StoredSession) -> bool:
+        """Keep a session of another store under its id, unless there is one; return whether."""
+        if self.open(stored.id) is not None:
+            return False
+        begun = Changes(
+            None,
+            stored.id,
+            edits=stored.data,
+            flash=stored.flash,
+            lifetime=stored.lifetime,
+            expire_on_close=stored.expire_on_close,
+        )
+        return self.commit(begun).outcome == "stored"
 
     def close(self) -> None:  # noqa: B027  # most have nothing to give back
         """Release what is open and not in use; the next operation opens it again."""

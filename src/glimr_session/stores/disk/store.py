@@ -19,7 +19,9 @@ from ..._validation import Duration, check_durability, check_mode, to_seconds
 from .._versions import (
     CLOCK_GRACE,
     EXPIRY_MARGIN,
+    LEAVING,
     TOMBSTONE,
+    adopted,
     begun,
     decode_content,
     last_use,
@@ -161,6 +163,18 @@ class DiskStore(SessionStore):
 
     def destroy(self, session_id: str) -> None:
         self._database.write(self._destroy, session_id)
+
+    def find(self, cookie_value: str) -> tuple[StoredSession | None, bool]:
+        return self._database.read(self._find, cookie_value)
+
+    def leave(self, stored: StoredSession) -> StoredSession | None:
+        return self._database.write(self._leave, stored)
+
+    def forget_left(self, stored: StoredSession) -> None:
+        self._database.write(self._forget_left, stored)
+
+    def adopt(self, stored: StoredSession) -> bool:
+        return self._database.write(self._adopt, stored)
 
     def gc(self) -> int:
         """Remove expired sessions in small batches; see SessionStore.gc.
@@ -317,6 +331,58 @@ class DiskStore(SessionStore):
             if row is not None:
                 connection.remove(row[0], key)
 
+    def _find(
+        self, connection: SessionConnection, cookie_value: str
+    ) -> tuple[StoredSession | None, bool]:
+        session_id, rowid = split_cookie_value(cookie_value)
+        key, number = key_and_number(session_id)
+        row = connection.find(key, rowid or number)
+        if row is None:
+            return None, False
+        leaving = type(row[5]) is bytes and row[5].startswith(LEAVING)
+        if leaving:
+            value = row[5].removeprefix(LEAVING)
+            row = (*row[:5], value, checksum(key, value), key)
+        return self._readable(row, session_id, time.time()), leaving
+
+    def _leave(self, connection: SessionConnection, stored: StoredSession) -> StoredSession | None:
+        marks: _Marks = stored.marks
+        key, now = storage_key(stored.id), time.time()
+        value = LEAVING + _merged(stored, Changes(stored, stored.id), marks.revision)
+        used_after = now - (stored.lifetime or self.lifetime)
+        written = (stored.last_used_at, marks.revision + 1, value, checksum(key, value))
+        unchanged = (marks.rowid, marks.revision, used_after, math.inf)
+        if not connection.update_if_unchanged(written, unchanged):
+            return None
+        return stored._replace(marks=marks._replace(revision=marks.revision + 1))
+
+    def _forget_left(self, connection: SessionConnection, stored: StoredSession) -> None:
+        marks: _Marks = stored.marks
+        with connection.transaction():
+            row = connection.find_by_rowid(marks.rowid)
+            if row is not None and row[3] == marks.revision and row[-1] == storage_key(stored.id):
+                connection.remove(marks.rowid, row[-1])
+
+    def _adopt(self, connection: SessionConnection, stored: StoredSession) -> bool:
+        now = time.time()
+        created_at, lifetime = stored.created_at or now, stored.lifetime or self.lifetime
+        key = storage_key(stored.id)
+        with connection.transaction():
+            row = connection.find_by_key(key)
+            if row is not None and not (type(row[5]) is bytes and row[5].startswith(LEAVING)):
+                return False
+            if now >= self._absolute_end(created_at):
+                return False
+            revision = secrets.randbits(48)
+            value = adopted(stored, revision)
+            last_used_at = stored.last_used_at or now
+            purge_after = self._purge_after(created_at, last_used_at, lifetime)
+            self._database.note_logged(_PAGES_PER_ROW, len(value))
+            connection.insert(
+                number_for(key), Row(key, created_at, last_used_at, revision, purge_after, value)
+            )
+        return True
+
     def _remove_expired(self, connection: SessionConnection) -> int:
         removed = connection.remove_expired(*self._cleanup_arguments())
         self._database.note_logged(_PAGES_PER_ROW * removed)
@@ -408,7 +474,7 @@ class DiskStore(SessionStore):
         except TypeError:
             content = None
         if content is None:
-            if not intact or value != TOMBSTONE:
+            if not (intact and (value == TOMBSTONE or value.startswith(LEAVING))):
                 self._unreadable.append(key)
             return None
         if expired:

@@ -16,10 +16,11 @@ from typing import Any, Final
 
 import redis
 
+from ..._log import warn
 from ...errors import StoreUnavailable
 from .._server import MADE, NONCE_SIZE, Command, Entry, Extend, Find, Insert, Swap
 
-__all__ = ["ERRORS", "SCRIPTS", "Codec"]
+__all__ = ["ERRORS", "SCRIPTS", "Codec", "bare"]
 
 ERRORS: Final = (redis.RedisError, redis.exceptions.RedisClusterException, OSError)
 """What redis-py raises when it has no answer, or one that is an error."""
@@ -47,13 +48,13 @@ else
 end
 return 1
 """
-# A server that is full refuses SETRANGE, and a session that is read must not expire for that.
+# A server that is full refuses SETRANGE, but not in a script that has already written.
 _EXTEND: Final = f"""
 if redis.call('GETRANGE', KEYS[1], {_KEY_AT}, {_KEY_AT + 31}) ~= ARGV[1] then
   return 0
 end
-redis.pcall('SETRANGE', KEYS[1], {_USED_AT}, ARGV[2])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
+redis.call('SETRANGE', KEYS[1], {_USED_AT}, ARGV[2])
 return 1
 """
 
@@ -116,7 +117,7 @@ class Codec:
         try:
             yield
         except ERRORS as error:
-            raise self.outage(error) from error.with_traceback(None)
+            raise self.outage(error) from bare(error)
 
     def outage(self, error: Exception) -> StoreUnavailable:
         """Return the error that a request is told of."""
@@ -125,6 +126,11 @@ class Codec:
             reason = f"it is full, and only reads and removes until it has memory again: {reason}"
         elif isinstance(error, redis.ReadOnlyError):
             reason = f"it is a replica, and only reads: {reason}"
+        elif "WRONGTYPE" in reason:
+            reason = (
+                f"a key that begins with {self.prefix!r} is no session; set [redis] prefix to "
+                f"what no other program uses: {reason}"
+            )
         return StoreUnavailable(f"the session store on {self.place} could not answer: {reason}")
 
     def key(self, number: int) -> str:
@@ -143,6 +149,11 @@ class Codec:
                     f"the session store on {self.place} was written by a later version of "
                     "glimr_session; update this one"
                 )
+            warn(
+                "%s has a value of another program's under %s; it counts as absent.",
+                self.place,
+                self.key(number),
+            )
             return Entry(number, b"", 0.0, 0.0, -1, 0.0, b"", value)
         _, revision, created_at, last_used_at, key, commits = _HEADER.unpack_from(value)
         rest = value[_HEADER.size :]
@@ -161,3 +172,12 @@ def _written(entry: Entry | None) -> tuple[bytes, int]:
 
 def _until(end: float) -> int:
     return max(round((end - time.time()) * 1000), 1)
+
+
+def bare(error: BaseException) -> BaseException:
+    """Return an error without tracebacks: the variables of redis-py's functions have passwords."""
+    found: BaseException | None = error
+    while found is not None:
+        found.__traceback__ = None
+        found = found.__cause__ or found.__context__
+    return error

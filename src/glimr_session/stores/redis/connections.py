@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 import weakref
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeAlias
 
 import redis
+import redis.asyncio
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
-from .codec import SCRIPTS
+from .codec import ERRORS, SCRIPTS
 
-__all__ = ["Connections", "attempts"]
+__all__ = [
+    "AsyncConnections",
+    "Caller",
+    "ClusterConnections",
+    "Connections",
+    "attempts",
+    "connections_of",
+]
 
 _PAUSE: Final = 0.001  # seconds between two looks for a connection that is free
 
-# The connection was lost, perhaps with the answer; and errors of that kind that say otherwise.
-_LOST: Final = redis.ConnectionError
+_MAX_REDIRECTIONS: Final = 5  # of one command, in a Cluster that is changing
+
+# The connection was lost, perhaps with the answer; or the server has become a replica, and the
+# next connection may lead to its master. Then come errors of that kind that say otherwise.
+_LOST: Final = (redis.ConnectionError, redis.ReadOnlyError)
 _HOPELESS: Final = (
     redis.AuthenticationError,
     redis.exceptions.BusyLoadingError,
@@ -28,102 +42,251 @@ _HOPELESS: Final = (
 )
 
 
-class Connections:
-    """Connections of redis-py's, for all threads of a process: the last one used comes first.
-
-    redis-py's own pools take a third of the time of a command.
-
-    Args:
-        pool: says how to connect.
-        limit: connections at most.
-        timeout: seconds to wait for one that is free.
-    """
-
-    def __init__(self, pool: redis.ConnectionPool, limit: int, timeout: float) -> None:
-        self.connect: Final = partial(pool.connection_class, **pool.connection_kwargs)
-        self._limit = limit
-        self._timeout = timeout
-        self.free: Final[deque[_Slot]] = deque()
-        self.free.extend(_Slot(self) for _ in range(limit))
+class Caller(Protocol):
+    """What sends commands, from any thread."""
 
     def call(self, *words: Any) -> Any:
-        """Return the answer to a command.
+        """Return the answer to a command, as bytes.
 
         Raises:
             redis.RedisError, OSError: there is none, or it is an error.
         """
-        slot = self._take()
-        try:
-            return slot.call(words)
-        except (redis.ConnectionError, redis.ReadOnlyError):
-            slot.close()
-            self.close()  # the server is another one, or was restarted
-            raise
-        finally:
-            self.free.append(slot)
+
+    def ping(self) -> None:
+        """Ask every server that sessions are on for an answer."""
 
     def close(self) -> None:
         """Close the connections that are not in use."""
-        taken: list[_Slot] = []
+
+
+class Connections:
+    """Connections to one server, for all threads of a process: the last one used comes first.
+
+    redis-py's own pools take a third of the time of a command, and a signal handler that raises
+    can lose their connections. Here the place of a connection is an object, and is free again
+    when nobody references it.
+
+    Args:
+        connect: makes a connection, which is not open yet.
+        limit: connections at most.
+        timeout: seconds to wait for one that is free.
+    """
+
+    def __init__(self, connect: Callable[[], Any], limit: int, timeout: float) -> None:
+        self._connect = connect
+        self._limit = limit
+        self._timeout = timeout
+        self._slots = _Slots()
+
+    def call(self, *words: Any, asking: bool = False) -> Any:
+        slots = self._own_slots()
+        slot = self._take(slots)
+        try:
+            return self._ask(slot, words, asking)
+        except _LOST:
+            self.close()  # the server was restarted, or another one has its place
+            raise
+        finally:
+            slots.free.append(slot)
+
+    def ping(self) -> None:
+        self.call("PING")
+
+    def close(self) -> None:
+        free = self._own_slots().free
         with suppress(IndexError):
             while True:
-                taken.append(self.free.pop())
-        for slot in taken:
-            slot.close()
-        self.free.extend(taken)
+                connection = free.pop().connection
+                if connection is not None:
+                    connection.disconnect()
 
-    def _take(self) -> _Slot:
-        try:
-            return self.free.pop()
-        except IndexError:
-            deadline = time.monotonic() + self._timeout
-        while time.monotonic() < deadline:
+    def _own_slots(self) -> _Slots:
+        """Return the slots of this process: a child leaves the connections of its parent alone."""
+        slots = self._slots
+        if slots.pid != os.getpid():
+            slots = self._slots = _Slots()
+        return slots
+
+    def _take(self, slots: _Slots) -> _Slot:
+        """Return a free slot; make one if there may be more, else wait."""
+        deadline: float | None = None
+        while True:
+            try:
+                return slots.free.pop()
+            except IndexError:
+                slot = slots.new()
+                if len(slots.all) <= self._limit:
+                    return slot
+            del slot
+            now = time.monotonic()
+            if deadline is None:
+                deadline = now + self._timeout
+            if now >= deadline:
+                raise exhausted(self._limit, self._timeout)
             time.sleep(_PAUSE)
-            with suppress(IndexError):
-                return self.free.pop()
-        raise redis.exceptions.MaxConnectionsError(
-            f"all {self._limit} connections of this process were in use for {self._timeout:g} s; "
-            "set [redis] max_connections to the number of its threads"
-        )
+
+    def _ask(self, slot: _Slot, words: tuple[Any, ...], asking: bool) -> Any:
+        # The slot is without its connection until the whole answer is there. After any exception
+        # the next command gets another connection, where no old answer can come.
+        connection, slot.connection = slot.connection, None
+        if connection is None:
+            connection = self._connect()
+            connection.connect()  # asks the sentinels, which send_command does not
+        try:
+            if asking:
+                connection.send_command("ASKING", check_health=False)
+                connection.read_response()
+            connection.send_command(*words, check_health=False)
+            answer = connection.read_response(disable_decoding=True)
+        except redis.ResponseError:
+            slot.connection = connection  # an answer like others
+            raise
+        slot.connection = connection
+        return answer
 
 
 class _Slot:
-    """A place for a connection. If an exception loses it, another one comes in its place."""
+    """A place for a connection, which is here while nobody uses it."""
 
-    __slots__ = ("_connect", "_connection", "_owner", "_pid")
+    __slots__ = ("__weakref__", "connection")
 
-    def __init__(self, owner: Connections) -> None:
-        self._owner = weakref.ref(owner)
-        self._connect = owner.connect
-        self._connection: redis.Connection | None = None
-        self._pid = 0
+    def __init__(self) -> None:
+        self.connection: Any = None
 
-    def call(self, words: tuple[Any, ...]) -> Any:
-        """Send a command, and return its answer."""
-        pid = os.getpid()
-        connection = self._connection if self._pid == pid else None
-        if connection is None:  # a child leaves those of its parent alone
-            self._pid = pid
-            connection = self._connection = self._connect()
+
+class _Slots:
+    """The slots of a process."""
+
+    def __init__(self) -> None:
+        self.pid: Final = os.getpid()
+        self.free: Final[deque[_Slot]] = deque()
+        # Each reference removes itself when its slot is gone, in one step.
+        self.all: Final[set[weakref.ref[_Slot]]] = set()
+
+    def new(self) -> _Slot:
+        slot = _Slot()
+        self.all.add(weakref.ref(slot, self.all.discard))
+        return slot
+
+
+class ClusterConnections:
+    """Connections to the servers of a Cluster; redis-py's client knows which has a key.
+
+    Args:
+        client: the client.
+        limit: connections at most, to each server.
+        timeout: seconds to wait for one that is free.
+    """
+
+    def __init__(self, client: redis.RedisCluster, limit: int, timeout: float) -> None:
+        self._client = client
+        self._limit = limit
+        self._timeout = timeout
+        self._servers: dict[tuple[str, int], Connections] = {}
+
+    def call(self, *words: Any) -> Any:
+        key = words[1] if words[0] == "GET" else words[3]
         try:
-            connection.send_command(*words, check_health=False)
-            return connection.read_response(disable_decoding=True)
-        except redis.ResponseError:
-            raise  # an answer like others
-        except BaseException:
-            self.close()  # its answer may still come
+            return self._call(key, words)
+        except (redis.ConnectionError, redis.TimeoutError, redis.exceptions.ClusterDownError):
+            self._refresh()
+            raise
+
+    def ping(self) -> None:
+        try:
+            for node in self._client.get_primaries():  # type: ignore[no-untyped-call]
+                self._at(node.host, node.port).ping()
+        except ERRORS:
+            self._refresh()
             raise
 
     def close(self) -> None:
-        """Close the connection, if it is open."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.disconnect()  # type: ignore[no-untyped-call]
+        for connections in [*self._servers.values()]:
+            connections.close()
 
-    def __del__(self) -> None:
-        owner = self._owner()
-        if owner is not None:
-            owner.free.append(_Slot(owner))
+    def _call(self, key: str, words: tuple[Any, ...]) -> Any:
+        node = self._client.get_node_from_key(key)  # type: ignore[no-untyped-call]
+        server, asking = self._at(node.host, node.port), False
+        for _ in range(_MAX_REDIRECTIONS):
+            try:
+                return server.call(*words, asking=asking)
+            except redis.exceptions.AskError as error:
+                asking = not isinstance(error, redis.exceptions.MovedError)
+                server = self._at(
+                    *self._client.nodes_manager.remap_host_port(error.host, error.port)
+                )
+            if not asking:
+                self._refresh()
+        raise redis.exceptions.ClusterDownError("the Cluster does not say which server has a key")
+
+    def _at(self, host: str, port: int) -> Connections:
+        found = self._servers.get((host, port))
+        if found is None:
+            node = self._client.get_default_node()  # type: ignore[no-untyped-call]
+            pool = self._client.get_redis_connection(node).connection_pool
+            connect = connector(pool, host=host, port=port)
+            made = Connections(connect, self._limit, self._timeout)
+            found = self._servers.setdefault((host, port), made)
+        return found
+
+    def _refresh(self) -> None:
+        """Ask which server has which keys now."""
+        with suppress(*ERRORS):
+            self._client.nodes_manager.initialize()
+
+
+class AsyncConnections:
+    """A client of redis-py's for one event loop, with a limit that waits for a while."""
+
+    def __init__(self, client: AsyncClient, limit: int, timeout: float) -> None:
+        self._client = client
+        self._limit = limit
+        self._timeout = timeout
+        self._free = asyncio.Semaphore(limit)
+
+    async def call(self, *words: Any) -> Any:
+        """As ``Caller.call``."""
+        if self._free.locked():
+            try:
+                await asyncio.wait_for(self._free.acquire(), self._timeout)
+            except TimeoutError:
+                raise exhausted(self._limit, self._timeout) from None
+        else:
+            await self._free.acquire()
+        try:
+            return await self._client.execute_command(*words, NEVER_DECODE=True)
+        finally:
+            self._free.release()
+
+    async def close(self) -> None:
+        """Close the client."""
+        await self._client.aclose()
+
+
+AsyncClient: TypeAlias = redis.asyncio.Redis | redis.asyncio.RedisCluster
+
+
+def connections_of(
+    client: redis.Redis | redis.RedisCluster, limit: int, timeout: float
+) -> Connections | ClusterConnections:
+    """Return connections to where a client's are."""
+    if isinstance(client, redis.RedisCluster):
+        return ClusterConnections(client, limit, timeout)
+    return Connections(connector(client.connection_pool), limit, timeout)
+
+
+def connector(pool: redis.ConnectionPool, **options: Any) -> Callable[[], Any]:
+    """Return what makes a connection as a pool of redis-py's does, and never tries again."""
+    kwargs = {**pool.connection_kwargs, **options, "retry": Retry(NoBackoff(), 0)}
+    return partial(pool.connection_class, **kwargs)
+
+
+def exhausted(limit: int, timeout: float) -> redis.ConnectionError:
+    """Return the error for a process whose connections are all in use."""
+    return redis.exceptions.MaxConnectionsError(
+        f"all {limit} connections of this process were in use for {timeout:g} s; "
+        "set [redis] max_connections to the number of its threads"
+    )
 
 
 def attempts(words: tuple[Any, ...]) -> Generator[tuple[Any, ...], Any, tuple[Any, bool]]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final, TypeAlias
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 import redis
 import redis.asyncio
@@ -20,12 +23,12 @@ from redis.retry import Retry
 from ..._log import warn
 from ...errors import ConfigError, StoreUnavailable
 from .._server import Entry, Extend, Insert, Read, Swap
-from .codec import ERRORS, SCRIPTS, Codec
+from .codec import ERRORS, SCRIPTS, Codec, bare
+from .connections import AsyncClient, Caller, connector
 
-__all__ = ["EXAMPLES", "AsyncClient", "Client", "Server", "check_server", "ping", "pools"]
+__all__ = ["EXAMPLES", "Client", "Server", "Url", "check_server", "place_of", "pools", "starting"]
 
 Client: TypeAlias = redis.Redis | redis.RedisCluster
-AsyncClient: TypeAlias = redis.asyncio.Redis | redis.asyncio.RedisCluster
 
 _KINDS: Final = ("", "cluster", "sentinel")
 
@@ -37,10 +40,25 @@ EXAMPLES: Final = (
     '"redis+sentinel://host:26379,host:26379/service"'
 )
 
-_UNVERIFIED: Final = (
+UNVERIFIED: Final = (
     "redis_url: the server's certificate is always verified. Remove ssl_cert_reqs and "
     "ssl_check_hostname, and name the file of your own authority in ssl_ca_certs."
 )
+
+
+_RIGHTS: Final = (
+    "+ping", "+info", "+get", "+set", "+del", "+getrange", "+setrange", "+pexpire", "+eval",
+    "+evalsha", "+select", "+cluster|slots",
+)  # fmt: skip
+
+
+class Url(str):
+    """A URL that does not show its password: some log the variables of a traceback."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "Url(...)"
 
 
 class Server:
@@ -49,54 +67,86 @@ class Server:
     Args:
         url: as ``RedisStore`` takes it; "" if a client was passed in.
         timeout: seconds to wait for an answer, and for a connection.
-        max_connections: at most.
 
     Raises:
         ConfigError: the URL is wrong, or asks for less than safe connections.
     """
 
-    def __init__(self, url: str, timeout: float, max_connections: int) -> None:
+    def __init__(self, url: Url, timeout: float) -> None:
         self.url = url
         self.place = ""
-        if not url:
-            return
-        self._timeout, self._max_connections = timeout, max_connections
-        try:
-            self._read(url)
-        except ValueError as error:
-            raise ConfigError(f"redis_url is wrong: {error}; {EXAMPLES}") from None
-
-    def _read(self, url: str) -> None:
-        parts = urlsplit(url)
-        scheme, _, self._kind = parts.scheme.partition("+")
-        if scheme not in ("redis", "rediss", "unix") or self._kind not in _KINDS:
-            raise ValueError(f"it begins with {parts.scheme!r}")
-        credentials, at, host = parts.netloc.rpartition("@")
-        path = parts.path
-        self.place = host or path
-        if self._kind == "sentinel":
-            self._service, path = path.strip("/"), ""
-            if not self._service:
-                raise ValueError("it names no service")
-            self._sentinels = [_address(item) for item in host.split(",")]
-            host = host.partition(",")[0]
-        self._plain_url = urlunsplit((scheme, f"{credentials}{at}{host}", path, parts.query, ""))
-        self._has_tls = scheme == "rediss"
+        self.user = "default"
         self._options: dict[str, Any] = {
-            "socket_timeout": self._timeout,
-            "socket_connect_timeout": self._timeout,
-            **({"ssl_check_hostname": True} if self._has_tls else {}),
+            "socket_timeout": timeout,
+            "socket_connect_timeout": timeout,
+            # With version 3 a server may send what was not asked for, and redis-py asks a new
+            # connection about that.
+            "protocol": 2,
         }
-        pool = redis.ConnectionPool.from_url(self._plain_url, **self._options)
-        self._kwargs = pool.connection_kwargs
+        wrong = self._read() if url else ""
+        if wrong:  # raised here: the variables of the functions below have the password
+            raise ConfigError(wrong if wrong is UNVERIFIED else f"redis_url: {wrong}; {EXAMPLES}")
+
+    def _read(self) -> str:
+        """Read the URL; return what is wrong with it, without quoting it."""
+        try:
+            parts = urlsplit(self.url)
+            scheme, _, self._kind = parts.scheme.partition("+")
+            wrong = _mistake(parts, scheme, self._kind)
+            if wrong:
+                return wrong
+            credentials, at, host = parts.netloc.rpartition("@")
+            path = parts.path
+            self.place = host or path.strip("/") or "localhost"
+            if self._kind:
+                self._service, path = path.strip("/"), ""
+                self._sentinels = [_address(item) for item in host.split(",")]
+                host = host.partition(",")[0]
+            if scheme == "rediss":
+                self._options["ssl_check_hostname"] = True
+            plain = (scheme, f"{credentials}{at}{host}", path, parts.query, "")
+            self._plain_url = urlunsplit(plain)
+            pool = redis.ConnectionPool.from_url(self._plain_url, **self._options)
+        except ValueError as error:
+            about_option = str(error).startswith("Invalid value for")
+            return str(error).rstrip(".") if about_option else "it cannot be read"
+        return self._take_options(pool, is_tls=scheme == "rediss")
+
+    def _take_options(self, pool: redis.ConnectionPool, *, is_tls: bool) -> str:
+        """Take what the URL says about connections; return what is wrong with it."""
+        kwargs = pool.connection_kwargs
+        names = [name for name in kwargs if name.startswith("sentinel_")]
+        about_sentinels = {name.removeprefix("sentinel_"): kwargs.pop(name) for name in names}
+        if names and self._kind != "sentinel":
+            return f"{names[0]} is for sentinels"
+        self.user = kwargs.get("username") or "default"
+        for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
+            if kwargs.get(name) and not Path(kwargs[name]).is_file():
+                return f"{name} names no file"
+        try:
+            connection = connector(pool)()
+        except TypeError as error:
+            unknown = re.search(r"argument '(\w+)'", str(error))
+            return f"redis-py knows no option {unknown[1] if unknown else 'of this kind'}"
+        except redis.RedisError as error:
+            return str(error)
+        weaker = {"ssl_cert_reqs", "ssl_check_hostname"} & {*about_sentinels}
+        if weaker or not is_verified(connection):
+            return UNVERIFIED
+        if self._kind == "sentinel":
+            tls = {"ssl": True} if is_tls else {}
+            alike = ("socket_", "ssl_", "protocol")
+            shared = {name: kwargs[name] for name in kwargs if name.startswith(alike)}
+            own = {name: kwargs[name] for name in kwargs if name not in ("host", "port")}
+            self._sentinel_kwargs = {**shared, **tls, **about_sentinels}
+            self._kwargs = {**own, **tls}
+        return ""
 
     def client(self) -> Client:
-        """Return a client for threads."""
+        """Return a client for threads; it makes connections, and is asked at the start."""
         retry = Retry(NoBackoff(), 0)  # see connections.attempts
         if self._kind == "cluster":
-            return redis.RedisCluster.from_url(
-                self._plain_url, max_connections=self._max_connections, retry=retry, **self._options
-            )
+            return redis.RedisCluster.from_url(self._plain_url, retry=retry, **self._options)
         if self._kind == "sentinel":
             return self._master_of(redis.sentinel.Sentinel, retry)  # type: ignore[no-any-return]
         return redis.Redis.from_url(self._plain_url, retry=retry, **self._options)
@@ -106,101 +156,119 @@ class Server:
         retry = redis.asyncio.retry.Retry(NoBackoff(), 0)
         if self._kind == "cluster":
             return redis.asyncio.RedisCluster.from_url(
-                self._plain_url, max_connections=self._max_connections, retry=retry, **self._options
+                self._plain_url, retry=retry, **self._options
             )
         if self._kind == "sentinel":
             return self._master_of(redis.asyncio.sentinel.Sentinel, retry)  # type: ignore[no-any-return]
-        return redis.asyncio.Redis.from_pool(
-            redis.asyncio.BlockingConnectionPool.from_url(
-                self._plain_url,
-                max_connections=self._max_connections,
-                timeout=self._timeout,
-                retry=retry,
-                **self._options,
-            )
-        )
+        return redis.asyncio.Redis.from_url(self._plain_url, retry=retry, **self._options)
 
     def _master_of(self, sentinel: Callable[..., Any], retry: Any) -> Any:
         """Return a client for the master of the service, whichever that is by then."""
-        kwargs = {**self._kwargs, "retry": retry}
-        for name in ("host", "port"):
-            kwargs.pop(name, None)
-        tls = {"ssl": True} if self._has_tls else {}
-        about_sentinels = {
-            name.removeprefix("sentinel_"): kwargs.pop(name)
-            for name in tuple(kwargs)
-            if name.startswith("sentinel_")
-        }
-        ours = {name: kwargs[name] for name in kwargs if name.startswith(("socket_", "ssl_"))}
-        found = sentinel(self._sentinels, sentinel_kwargs={**ours, **tls, **about_sentinels})
-        return found.master_for(self._service, **kwargs, **tls)
+        found = sentinel(self._sentinels, sentinel_kwargs={**self._sentinel_kwargs, "retry": retry})
+        return found.master_for(self._service, **self._kwargs, retry=retry)
+
+
+def _mistake(parts: SplitResult, scheme: str, kind: str) -> str:
+    """Return what is wrong with a URL, or ""; it is not quoted, for it may have a password."""
+    path = parts.path.strip("/")
+    if (
+        scheme not in ("redis", "rediss", "unix")
+        or kind not in _KINDS
+        or (scheme == "unix" and kind)
+    ):
+        return "it begins with an unknown scheme"
+    if parts.fragment or "@" in path + parts.query:
+        return "in user and password, write / as %2F, ? as %3F, # as %23 and @ as %40"
+    if scheme == "unix":
+        return "" if path else "it names no socket"
+    if kind == "sentinel":
+        return "" if path else "it names no service"
+    if kind == "cluster" and path not in ("", "0"):
+        return "a Cluster has no databases, and so the URL no path"
+    return "" if not path or path.isdecimal() else "its path is no number of a database"
 
 
 def _address(item: str) -> tuple[str, int]:
     host, _, port = item.rpartition(":")
     if not host or not port.isdecimal():
-        raise ValueError(f"{item!r} is no host:port of a sentinel")
+        raise ValueError("no host:port")
     return host.strip("[]"), int(port)
 
 
-def ping(client: Client) -> None:
-    """Ask every server that sessions are on for an answer."""
+def is_verified(connection: Any) -> bool:
+    """Whether a connection verifies the server's certificate, or uses none."""
+    if not isinstance(connection, redis.SSLConnection):
+        return True
+    return connection.cert_reqs == ssl.CERT_REQUIRED and bool(connection.check_hostname)
+
+
+def place_of(client: Client | None) -> str:
+    """Return where the server of a client is, as messages name it."""
+    if client is None:
+        return ""
     if isinstance(client, redis.RedisCluster):
-        client.ping(target_nodes=redis.RedisCluster.PRIMARIES)
-    else:
-        client.ping()
+        node = client.get_default_node()  # type: ignore[no-untyped-call]
+        return f"{node.host}:{node.port}"
+    pool = client.connection_pool
+    kwargs = pool.connection_kwargs
+    place = f"{kwargs.get('host', 'localhost')}:{kwargs.get('port', 6379)}"
+    return str(getattr(pool, "service_name", "") or kwargs.get("path") or place)
 
 
 def pools(client: Client) -> list[redis.ConnectionPool]:
     """Return the pools of redis-py's that a client has."""
     if isinstance(client, redis.RedisCluster):
-        nodes = [node.redis_connection for node in client.get_nodes()]
+        nodes = [node.redis_connection for node in client.get_nodes()]  # type: ignore[no-untyped-call]
         return [node.connection_pool for node in nodes if node is not None]
     return [client.connection_pool]
 
 
-def check_server(client: Client, codec: Codec) -> None:
+@contextmanager
+def starting(place: str, user: str, prefix: str) -> Iterator[None]:
+    """Raise ConfigError or StoreUnavailable, which say what to do, for the errors of redis-py."""
+    try:
+        yield
+    except redis.AuthenticationError as error:
+        raise ConfigError(
+            f"redis_url: {place} refuses user and password: {error}. Correct them in the URL "
+            "(percent-encoded), or set them on the server with ACL SETUSER."
+        ) from bare(error)
+    except redis.exceptions.NoPermissionError as error:
+        raise ConfigError(
+            f"redis_url: the user may not do what sessions need: {error}. Run on {place}: "
+            f"ACL SETUSER {user} ~{prefix}* {' '.join(_RIGHTS)}"
+        ) from bare(error)
+    except redis.exceptions.RedisClusterException as error:
+        if "Cluster mode is not enabled" not in str(error):
+            raise _unusable(place, error) from bare(error)
+        raise ConfigError(f"redis_url: {place} is no node of a Cluster; {EXAMPLES}") from bare(
+            error
+        )
+    except ERRORS as error:
+        raise _unusable(place, error) from bare(error)
+
+
+def _unusable(place: str, error: Exception) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"{place} cannot be used: {error}. Start the server, or correct [redis] url."
+    )
+
+
+def check_server(client: Client, connections: Caller, codec: Codec) -> None:
     """Check that sessions can be kept there, and will stay.
 
     Raises:
-        ConfigError, StoreUnavailable: as ``RedisStore``.
+        ConfigError, redis.RedisError, OSError: they cannot.
     """
-    try:
-        _check_client(client)
-        for found in _infos(client):
-            _check_info(found, client, codec.place)
-        _try_out(client, codec)
-    except redis.AuthenticationError as error:
-        raise ConfigError(
-            f"redis_url: {codec.place} refuses user and password: {error}. Correct them in the "
-            "URL (percent-encoded), or set them on the server with ACL SETUSER."
-        ) from error.with_traceback(None)
-    except redis.exceptions.NoPermissionError as error:
-        raise ConfigError(
-            f"redis_url: the user may not do what sessions need: {error}. Run on {codec.place}: "
-            f"ACL SETUSER <name> '~{codec.prefix}*' +ping +info +get +set +del +getrange +setrange "
-            "+pexpire +eval +evalsha"
-        ) from error.with_traceback(None)
-    except ERRORS as error:
-        raise StoreUnavailable(
-            f"{codec.place} cannot be used: {error}. Start the server, or correct [redis] url."
-        ) from error.with_traceback(None)
-
-
-def _check_client(client: Client) -> None:
-    kwargs = (
-        client.get_connection_kwargs()  # type: ignore[no-untyped-call]
-        if isinstance(client, redis.RedisCluster)
-        else client.connection_pool.connection_kwargs
-    )
-    if kwargs.get("ssl_cert_reqs", "required") not in ("required", ssl.CERT_REQUIRED) or not (
-        kwargs.get("ssl_check_hostname", True)
-    ):
-        raise ConfigError(_UNVERIFIED)
+    if not all(is_verified(connector(pool)()) for pool in pools(client)):
+        raise ConfigError(UNVERIFIED)
     if isinstance(client, redis.RedisCluster) and (
-        client.read_from_replicas or client.load_balancing_strategy
+        client.read_from_replicas or getattr(client, "load_balancing_strategy", None)
     ):
         raise ConfigError("the client reads from replicas, which may not have a session yet")
+    for found in _infos(client):
+        _check_info(found, client, codec.place)
+    _try_out(connections, codec)
 
 
 def _infos(client: Client) -> list[dict[str, Any]]:
@@ -237,9 +305,8 @@ def _check_info(found: dict[str, Any], client: Client, place: str) -> None:
         )
 
 
-def _try_out(client: Client, codec: Codec) -> None:
+def _try_out(connections: Caller, codec: Codec) -> None:
     """Do what a commit does, with a key of our own that nothing is left of."""
-    call: Callable[..., Any] = client.execute_command
     entry = Entry(secrets.randbits(63), bytes(32), 0.0, 0.0, 1, time.time() + 10, b"", b"")
     commands = (
         Insert(entry),
@@ -249,13 +316,13 @@ def _try_out(client: Client, codec: Codec) -> None:
     )
     for command in commands:
         words = codec.words(command)
-        if words[0] == "EVALSHA":
+        if words[0] == "EVALSHA":  # and the server knows the script from now on
             words = ("EVAL", SCRIPTS[words[1]], *words[2:])
         try:
-            answer = call(*words)
+            answer = connections.call(*words)
         except redis.OutOfMemoryError as error:
             warn("%s", codec.outage(error), once=True)
             return
         except redis.ReadOnlyError as error:
-            raise ConfigError(f"redis_url: {codec.place} only reads: {error}") from error
+            raise ConfigError(f"redis_url: {codec.place} only reads: {error}") from bare(error)
         codec.result(command, answer, again=False)

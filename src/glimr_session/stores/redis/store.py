@@ -7,15 +7,14 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, ClassVar
 
-import redis
 
 from ..._validation import Duration, safe_repr
 from ...errors import ConfigError
 from .._server import Command, PerLoop, ServerStore
 from ..base import DEFAULT_LIFETIME
 from .codec import ERRORS, Codec
-from .connections import Connections, attempts
-from .server import EXAMPLES, AsyncClient, Client, Server, check_server, ping, pools
+from .connections import AsyncConnections, Caller, attempts, connections_of
+from .server import EXAMPLES, Client, Server, Url, check_server, place_of, pools, starting
 
 __all__ = ["RedisStore", "redis_store"]
 
@@ -64,6 +63,7 @@ class RedisStore(ServerStore):
         timeout: Duration = 2.0,
         max_connections: int = 50,
     ) -> None:
+        url = Url(url)
         super().__init__(lifetime, absolute_lifetime, timeout)
         if (client is None) == (not url):
             raise ConfigError(f"redis_url: name one, or pass a client; {EXAMPLES}")
@@ -81,18 +81,17 @@ class RedisStore(ServerStore):
             timeout=timeout,
             max_connections=max_connections,
         )
-        self._server = Server(url, self._timeout, max_connections)
-        self._client = self._server.client() if client is None else client
-        self._codec = Codec(prefix, self._server.place or repr(type(self._client)))
-        self._connections: Connections | None = None
-        if isinstance(self._client, redis.RedisCluster):
-            self._call = self._client.execute_command
-        else:
-            pool = self._client.connection_pool
-            self._connections = Connections(pool, max_connections, self._timeout)
-            self._call = self._connections.call
-        self._loops = PerLoop(self._server.async_client, _aclose)
-        check_server(self._client, self._codec)
+        self._server = Server(url, self._timeout)
+        place = self._server.place or place_of(client)
+        self._codec = Codec(prefix, place)
+        with starting(place, self._server.user, prefix):
+            self._client = client or self._server.client()
+            self._connections = connections_of(self._client, max_connections, self._timeout)
+            check_server(self._client, self._connections, self._codec)
+        self._loops = PerLoop(
+            lambda: AsyncConnections(self._server.async_client(), max_connections, self._timeout),
+            AsyncConnections.close,
+        )
         self.close()  # the process may fork now
 
     def __reduce__(self) -> tuple[Callable[[], RedisStore], tuple[()]]:
@@ -104,19 +103,17 @@ class RedisStore(ServerStore):
     def gc(self) -> int:
         """Return 0: the server removes what has expired."""
         with self._codec.outages():
-            ping(self._client)
+            self._connections.ping()
         return 0
 
     def close(self) -> None:
-        if self._connections is not None:
-            self._connections.close()
-        if not self._server.url:
-            return  # somebody else's client
-        for pool in pools(self._client):
-            pool.disconnect(inuse_connections=False)
+        self._connections.close()
+        if self._server.url:  # else it is somebody else's client
+            for pool in pools(self._client):
+                pool.disconnect(inuse_connections=False)
 
     def _executor(self) -> _Executor:
-        return _Executor(self._codec, self._call)
+        return _Executor(self._codec, self._connections)
 
     def _async_executor(self) -> _AsyncExecutor | None:
         return _AsyncExecutor(self._codec, self._loops) if self._server.url else None
@@ -125,9 +122,9 @@ class RedisStore(ServerStore):
 class _Executor:
     """Runs the commands of one operation."""
 
-    def __init__(self, codec: Codec, call: Callable[..., Any]) -> None:
+    def __init__(self, codec: Codec, connections: Caller) -> None:
         self._codec = codec
-        self._call = call
+        self._connections = connections
 
     def execute(self, command: Command) -> Any:
         tries = attempts(self._codec.words(command))
@@ -135,7 +132,7 @@ class _Executor:
             words = next(tries)
             while True:
                 try:
-                    answer = self._call(*words)
+                    answer = self._connections.call(*words)
                 except ERRORS as error:
                     words = tries.throw(error)
                     continue
@@ -153,18 +150,18 @@ class _Executor:
 class _AsyncExecutor:
     """Runs the commands of one operation in an event loop, over redis-py's asyncio client."""
 
-    def __init__(self, codec: Codec, loops: PerLoop[AsyncClient]) -> None:
+    def __init__(self, codec: Codec, loops: PerLoop[AsyncConnections]) -> None:
         self._codec = codec
         self._loops = loops
 
     async def execute(self, command: Command) -> Any:
         tries = attempts(self._codec.words(command))
         with self._codec.outages():
-            client = await self._loops.get()
+            connections = await self._loops.get()
             words = next(tries)
             while True:
                 try:
-                    answer = await client.execute_command(*words)
+                    answer = await connections.call(*words)
                 except ERRORS as error:
                     words = tries.throw(error)
                     continue
@@ -177,10 +174,6 @@ class _AsyncExecutor:
 
     async def close(self) -> None:
         """Do nothing: each command used a connection of its own."""
-
-
-async def _aclose(client: AsyncClient) -> None:
-    await client.aclose()
 
 
 redis_store = RedisStore
