@@ -3,23 +3,27 @@
 PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 8000
+STORE ?= disk
 SECONDS ?= 60
 PYTHONS ?= 3.11 3.12 3.13
 DEPENDENCIES ?= oldest newest
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-faults test-bench lint types check coverage matrix \
+.PHONY: help demo test test-services test-faults test-bench lint types check coverage matrix \
 	bench bench-quick guard guard-record fuzz format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: .venv/demo ## Serve the sign-up site on http://127.0.0.1:8000 (PORT=8765, HOST=0.0.0.0 for others)
-	HOST=$(HOST) PORT=$(PORT) $(BIN)/python examples/signup/serve.py
+demo: .venv/demo ## Serve the sign-up site on http://127.0.0.1:8000 (PORT=8765, STORE=redis, HOST=0.0.0.0 for others)
+	HOST=$(HOST) PORT=$(PORT) STORE=$(STORE) $(BIN)/python examples/signup/serve.py
 
-test: .venv/test ## Run the tests, except those of faults and of the benchmarks
-	$(BIN)/python -m pytest --ignore tests/faults --ignore tests/benchmarks
+test: .venv/test ## Run the tests, except those of database servers, of faults and of the benchmarks
+	$(BIN)/python -m pytest --ignore tests/services --ignore tests/faults --ignore tests/benchmarks
+
+test-services: .venv/test ## Run the tests on Redis, Valkey, PostgreSQL, MariaDB and PgBouncer
+	$(BIN)/python -m pytest tests/services
 
 test-faults: .venv/test ## Run the tests of faults: killed processes, full disks, damaged files
 	$(BIN)/python -m pytest tests/faults
@@ -35,12 +39,13 @@ types: .venv/lint ## Check the types, with mypy and with pyright
 	$(BIN)/mypy
 	$(BIN)/pyright
 
-check: lint types guard test test-faults test-bench coverage ## Everything that has to pass before a commit
+check: lint types guard test test-services test-faults test-bench coverage ## Everything that has to pass before a commit
 
 # Tracing would distort what servers, fuzzers and the guard are tested for.
 coverage: .venv/test ## Run the tests of the modules, and measure the branches they cover
 	$(BIN)/python -m pytest tests/session tests/request tests/stores tests/wsgi tests/testing \
-		tests/config tests/test_*.py --cov --cov-report=term
+		tests/config tests/services/test_*store.py tests/test_*.py --cov --cov-report=term \
+		--hypothesis-profile=few
 
 matrix: ## Run the tests on each Python found, with oldest and newest dependencies
 	tests/matrix.sh "$(PYTHONS)" "$(DEPENDENCIES)"

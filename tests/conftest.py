@@ -20,6 +20,8 @@ from glimr_session.testing.contract import Clock as Clock  # noqa: E402
 settings.register_profile(
     "default", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
+# For measuring coverage, which the first examples reach.
+settings.register_profile("few", settings.get_profile("default"), max_examples=20)
 settings.load_profile("default")
 
 

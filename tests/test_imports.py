@@ -32,6 +32,12 @@ LAYERS: Final = [
     ["registry"],
     ["config"],
     ["stores"],
+    ["stores.moving"],
+    ["stores.redis", "stores.sql"],
+    ["stores.redis.store"],
+    ["stores.redis.server", "stores.redis.connections"],
+    ["stores.redis.codec"],
+    ["stores._server"],
     ["stores.disk"],
     ["stores.disk.store"],
     ["stores.disk.database"],
@@ -39,6 +45,7 @@ LAYERS: Final = [
     ["stores.disk.queries", "stores.disk.log"],
     ["stores.disk.files"],
     ["stores.disk.directory"],
+    ["stores._versions"],
     ["stores.cookie"],
     ["stores.base"],
     ["forms"],
@@ -62,12 +69,16 @@ MODULES: Final = [name for layer in LAYERS for name in layer]
 # The modules that may name a library; every other one goes through them.
 LIBRARIES: Final = {
     "pykka": {"mailbox", "_request.cleanup"},
-    "msgspec": {"_session.serialization", "stores.cookie", "stores.disk.store"},
+    "msgspec": {"_session.serialization", "stores.cookie", "stores._versions"},
     "itsdangerous": {"_request.signing"},
     "diskcache": {"stores.disk.files"},
+    "redis": {"stores.redis", "stores.redis.codec", "stores.redis.connections",
+              "stores.redis.server", "stores.redis.store"},
+    "sqlalchemy": {"stores.sql"},
+    "psycopg": {"stores.sql"},
     "pytest": {"testing", "testing.contract"},
     "hypothesis": {"testing.contract"},
-}
+}  # fmt: skip
 
 FRAMEWORKS: Final = {
     "aiohttp", "bottle", "django", "falcon", "fastapi", "flask", "litestar", "pyramid",

@@ -3,6 +3,10 @@
 ``HOST=0.0.0.0 make demo`` serves it to other machines too, over plain HTTP. The settings are
 in session.toml beside this file; GLIMR_SESSION_STORE and its like in the environment beat
 them. What the site writes is in ``var`` of the repository.
+
+``STORE=redis make demo`` keeps the sessions on Redis: on the server that
+GLIMR_SESSION_REDIS_URL names, or on one of its own, which ends with the site. ``STORE=sql``
+keeps them in the database that GLIMR_SESSION_SQL_URL names, or in a file of SQLite.
 """
 
 from __future__ import annotations
@@ -12,20 +16,31 @@ import errno
 import logging
 import os
 import secrets
+import shutil
 import signal
 import socket
+import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import waitress
 from app import make_app
 
 from glimr_session import SessionConfig, SessionError
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
 KEY_FILE = REPOSITORY / "var" / "secret_key"
 KEYS = "GLIMR_SESSION_SECRET_KEYS"
+REDIS = "GLIMR_SESSION_REDIS_URL"
+SQL = "GLIMR_SESSION_SQL_URL"
 SECURE = "GLIMR_SESSION_COOKIE_SECURE"
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}  # where no Secure is needed for plain HTTP
 
@@ -35,12 +50,25 @@ def main() -> None:
     host = os.environ.get("HOST") or "127.0.0.1"
     insecure = host not in LOOPBACK and not os.environ.get(SECURE)
     environ = {**os.environ, SECURE: "false"} if insecure else dict(os.environ)
-    try:
-        environ[KEYS] = secret_key()
-        config = SessionConfig.from_toml(HERE / "session.toml", environ)
-        app = make_app(config)
-    except (SessionError, OSError) as error:
-        sys.exit(f"The sessions cannot be set up: {error}")
+    store = os.environ.get("STORE") or "disk"
+    if store != "disk":
+        environ["GLIMR_SESSION_STORE"] = store
+    with contextlib.ExitStack() as ended_with_the_site:
+        try:
+            environ[KEYS] = secret_key()
+            if store == "redis" and not environ.get(REDIS):
+                environ[REDIS] = ended_with_the_site.enter_context(redis_server())
+            if store == "sql" and not environ.get(SQL):
+                environ[SQL] = sqlite_file()
+            config = SessionConfig.from_toml(HERE / "session.toml", environ)
+            app = make_app(config)
+        except (SessionError, OSError) as error:
+            sys.exit(f"The sessions cannot be set up: {error}")
+        serve(app, config, host, insecure=insecure)
+
+
+def serve(app: WSGIApplication, config: SessionConfig, host: str, *, insecure: bool) -> None:
+    """Serve the site until an exception ends it."""
     with listen(host, os.environ.get("PORT") or "8000") as listener:
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # four threads are plenty
         if insecure:
@@ -51,6 +79,37 @@ def main() -> None:
         url = f"http://{reachable(host)}:{listener.getsockname()[1]}"
         print(f"Open {url} in a browser. Store: {config.store}. Ctrl-C stops.", flush=True)
         waitress.serve(app, sockets=[listener])
+
+
+@contextlib.contextmanager
+def redis_server() -> Iterator[str]:
+    """Start a Redis server that keeps nothing, for as long as the site runs; return its URL."""
+    program = shutil.which("redis-server") or shutil.which("valkey-server")
+    if program is None:
+        sys.exit(
+            f"redis-server is not installed. Install it, or set {REDIS} to the URL of a server."
+        )
+    with tempfile.TemporaryDirectory() as directory:
+        path = f"{directory}/redis.sock"
+        command = [program, "--port", "0", "--unixsocket", path, "--save", "", "--dir", directory]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True) as server:
+            try:
+                while not os.path.exists(path) and server.poll() is None:  # noqa: PTH110
+                    time.sleep(0.01)
+                yield f"unix://{path}"
+            finally:
+                server.terminate()
+
+
+def sqlite_file() -> str:
+    """Return the URL of a database in ``var``, with the table for sessions in it."""
+    from glimr_session import SqlStore  # an extra
+
+    file = REPOSITORY / "var" / "sessions.sqlite"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    url = f"sqlite:///{file}"
+    SqlStore.create_table(url)
+    return url
 
 
 def listen(host: str, port: str) -> socket.socket:

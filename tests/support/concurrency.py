@@ -171,11 +171,41 @@ def everywhere(server: Server, cookie: str) -> dict[str, Any]:
 
 def rows(server: Server) -> int:
     """Count what is in the store, whatever session it is of."""
+    environ = server.environ
+    kind = environ["GLIMR_SESSION_STORE"]
+    if kind == "redis":
+        return redis_keys(environ["GLIMR_SESSION_REDIS_URL"])
+    if kind == "sql":
+        return sql_rows(environ["GLIMR_SESSION_SQL_URL"], environ["GLIMR_SESSION_SQL_TABLE"])
     file = server.log.parent / "sessions" / "cache.db"
     with closing(sqlite3.connect(f"{file.as_uri()}?mode=rw", uri=True)) as database:
         (number,) = database.execute("SELECT count(*) FROM Cache").fetchone()
     assert isinstance(number, int)
     return number
+
+
+def redis_keys(url: str) -> int:
+    """Count the keys of a server, or of all nodes of a Cluster."""
+    import redis
+
+    client: Any
+    if "+cluster" in url:
+        client = redis.RedisCluster.from_url(url.replace("+cluster", ""))
+    else:
+        client = redis.Redis.from_url(url)
+    with closing(client):
+        return sum(1 for _ in client.scan_iter())
+
+
+def sql_rows(url: str, table: str) -> int:
+    """Count the rows of a table, but for the one that remembers the last collection."""
+    import sqlalchemy
+
+    psycopg = url.replace("postgresql://", "postgresql+psycopg://")
+    engine = sqlalchemy.create_engine(psycopg, poolclass=sqlalchemy.NullPool)
+    with engine.connect() as connection:
+        counted = sqlalchemy.text(f"SELECT count(*) FROM {table} WHERE number <> 0")
+        return int(connection.scalar(counted))
 
 
 def at_once(work: Callable[[int], list[Answer]]) -> list[list[Answer]]:

@@ -59,6 +59,7 @@ class Server(NamedTuple):
     port: int
     log: Path
     processes: int
+    environ: Mapping[str, str]
 
     def stop(self) -> float:
         """End it as an administrator would; return the seconds that took."""
@@ -196,7 +197,7 @@ def running(
     ):
         try:
             number = processes if name.startswith(("gunicorn", "uwsgi")) else 1
-            yield Server(process, listening(process, log), log, number)
+            yield Server(process, listening(process, log), log, number, variables)
         finally:
             if process.poll() is None:
                 process.terminate()

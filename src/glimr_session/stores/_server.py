@@ -537,7 +537,9 @@ class ServerStore(SessionStore):
         key, own_number = key_and_number(base.id)
         number = own_number if base.marks is None else base.marks.number
         entry = None if turn is None else turn.newer(None)
-        if entry is None:
+        # Another process may have written since, and this request may have opened that.
+        opened = -1 if base.marks is None else base.marks.revision
+        if entry is None or not same_session(entry.revision, opened):
             entry = yield Read(number)
         if entry is None or entry.key != key:
             entry = yield from self._own(base, entry, number)

@@ -41,6 +41,7 @@ from .base import DEFAULT_LIFETIME, time_left
 
 try:
     import sqlalchemy as sa
+    from sqlalchemy import event, exc
     from sqlalchemy.dialects import mysql
 except ImportError as missing:
     raise missing_extra("sql", missing) from missing
@@ -246,12 +247,13 @@ class SqlStore(ServerStore):
             number: min(last_used + idle, created + absolute)
             for number, created, last_used in cursor.fetchall()
         }
-        gone = [number for number, end in ends.items() if end < now]
-        for number, end in ends.items():
-            if not end < now:
-                cursor.execute(self._statements.correct, (end, number))
+        gone = [(number,) for number, end in ends.items() if end < now]
+        alive = [(end, number) for number, end in ends.items() if not end < now]
+        # One by one: for a list, MariaDB may read the whole table, and wait for locked rows.
         if gone:
-            cursor.execute(self._statements.remove(len(gone)), gone)
+            cursor.executemany(self._statements.remove, gone)
+        if alive:
+            cursor.executemany(self._statements.correct, alive)
         return len(ends), len(gone)
 
 
@@ -331,7 +333,7 @@ def _place(url: str | sa.URL, engine: sa.Engine | None) -> sa.URL | sa.Engine:
         return engine
     try:
         parsed = sa.make_url(url)
-    except (sa.exc.ArgumentError, ValueError, TypeError):
+    except (exc.ArgumentError, ValueError, TypeError):
         raise ConfigError(f"[sql] url: this is no URL of a database; {_EXAMPLES}") from None
     name = parsed.drivername
     driver = _DRIVERS.get(name, name)
@@ -353,7 +355,6 @@ class _Statements:
     def __init__(self, dialect: sa.Dialect, table: sa.Table) -> None:
         preparer = dialect.identifier_preparer
         mark = "?" if dialect.paramstyle == "qmark" else "%s"
-        self._mark = mark
         self.table = name = preparer.format_table(table)
         number, key, created, last_used, revision, expires, commits, _, value = (
             preparer.quote(column.name) for column in table.columns
@@ -389,7 +390,7 @@ class _Statements:
             f"ORDER BY {expires} LIMIT {mark}{skip_locked}"
         )
         self.correct = f"UPDATE {name} SET {expires} = {mark} WHERE {number} = {mark}"
-        self._remove = f"DELETE FROM {name} WHERE {number} IN "
+        self.remove = f"DELETE FROM {name} WHERE {number} = {mark}"
         # They change nothing, and fail where the store would.
         self.trials: Sequence[str] = (
             f"SELECT {listed} FROM {name} WHERE {number} = -1",
@@ -399,10 +400,6 @@ class _Statements:
             f"SELECT {number} FROM {name} WHERE {number} = -1{skip_locked}",
         )
 
-    def remove(self, rows: int) -> str:
-        """Return the statement that deletes so many rows, by their numbers."""
-        return f"{self._remove}({', '.join([self._mark] * rows)})"
-
     def run(self, command: Command, held: bool, again: bool) -> _Run:
         """Run a command.
 
@@ -411,19 +408,18 @@ class _Statements:
             held: whether it is done in a transaction that an earlier ``Lock`` has begun.
             again: whether the answer to an earlier attempt was lost.
         """
-        kind = type(command)
-        if kind is Read:
+        if isinstance(command, Read):
             return (yield from self._read(self.read, command.number))
-        if kind is Swap:
+        if isinstance(command, Swap):
             return (yield from self._swap(command, held, again))
-        if kind is Insert:
+        if isinstance(command, Insert):
             return (yield from self._insert(command.entry))
-        if kind is Extend:
+        if isinstance(command, Extend):
             parameters = (
                 command.last_used_at, command.purge_after, command.number, command.key,
             )  # fmt: skip
             return (yield self.extend, parameters, False)[0] == 1
-        if kind is Find:
+        if isinstance(command, Find):
             return (yield from self._read(self.find, command.key))
         for statement in () if held else self.begin:
             yield statement, (), False
@@ -539,7 +535,7 @@ class _Database:
             )
         self.is_sqlite = dialect.name == "sqlite"
         self._errors: tuple[type[Exception], ...] = (dialect.loaded_dbapi.Error,)
-        self._cursor_options = {"binary": True} if dialect.driver == "psycopg" else {}
+        self.keeps_cursors = dialect.driver == "psycopg"
         self._loops = self._new_loops()
         if self.is_own and self.is_sqlite:
             before_forks(self)
@@ -576,9 +572,9 @@ class _Database:
         except ImportError as error:
             named = error if error.name else ImportError(name="libpq")
             raise missing_extra(_EXTRAS[backend], named) from error
-        except (sa.exc.ArgumentError, TypeError, ValueError):
+        except (exc.ArgumentError, TypeError, ValueError):
             raise ConfigError(f"[sql] url: it has a wrong part; {_EXAMPLES}") from None
-        sa.event.listen(engine, "connect", self._set_up)
+        event.listen(engine, "connect", self._set_up)
         return engine
 
     def _use_patient_connections(self, engine: sa.Engine, arguments: dict[str, Any]) -> None:
@@ -597,7 +593,7 @@ class _Database:
             ) -> Any:
                 return await super().wait(gen, interval, patience if timeout is None else timeout)
 
-        @sa.event.listens_for(engine, "do_connect")
+        @event.listens_for(engine, "do_connect")
         def connect(_dialect: Any, _record: Any, words: list[Any], named: dict[str, Any]) -> Any:
             return Connection.connect(*words, **named)
 
@@ -605,9 +601,10 @@ class _Database:
             words, named = engine.dialect.create_connect_args(engine.url)
             named = {**named, **arguments, "autocommit": True}
             connection = await AsyncConnection.connect(*words, **named)
+            cursor = connection.cursor(binary=True)
             for statement in self._settings():
-                await connection.execute(statement)
-            return connection
+                await cursor.execute(statement.encode())
+            return cursor
 
         self._connect_async = connect_async
 
@@ -648,14 +645,14 @@ class _Database:
                 return _Lent(own, own.dbapi_connection, pool)
             handle = self.engine.connect()
             lent = _Lent(handle, handle.connection.dbapi_connection, pool)
-        except sa.exc.TimeoutError as error:
+        except exc.TimeoutError as error:
             raise StoreUnavailable(
                 f"all connections to the database ({self._max_connections} at most) were in use "
                 f"for {self._timeout:g} s; see [sql] max_connections"
                 if self.is_own
                 else "all connections of the engine's pool were in use"
             ) from error.with_traceback(None)
-        except (sa.exc.SQLAlchemyError, *self._errors) as error:
+        except (exc.SQLAlchemyError, *self._errors) as error:
             raise self.failure(error) from _cause(error)
         try:
             handle.execution_options(isolation_level="AUTOCOMMIT")  # may ask the server
@@ -667,7 +664,18 @@ class _Database:
         return lent
 
     def cursor(self, lent: _Lent) -> Any:
-        return lent.driver.cursor(**self._cursor_options)
+        """Return a cursor for one command.
+
+        psycopg's remembers how to convert values, so each connection keeps its own. An open
+        cursor of SQLite's may hold a lock.
+        """
+        if not self.keeps_cursors:
+            return lent.driver.cursor()
+        kept = lent.handle.info  # of the driver's connection, and gone with it
+        cursor = kept.get("glimr_session")
+        if cursor is None:
+            cursor = kept["glimr_session"] = lent.driver.cursor(binary=True)
+        return cursor
 
     def release(self, lent: _Lent) -> None:
         """Give back a connection that is as it was."""
@@ -680,7 +688,7 @@ class _Database:
     def discard(self, lent: _Lent, error: BaseException) -> StoreUnavailable | None:
         """Close a connection whose state is unknown; return what to raise for a driver's error."""
         lost = isinstance(error, self._errors) and self.is_lost(error, lent.driver)
-        with suppress(*self._errors, sa.exc.SQLAlchemyError):
+        with suppress(*self._errors, exc.SQLAlchemyError):
             lent.handle.invalidate(error)
             lent.handle.close()
         if lost and self.engine.pool is lent.pool:
@@ -695,16 +703,16 @@ class _Database:
             self.dialect.is_disconnect(error, driver, None)  # type: ignore[arg-type]
         ) and not isinstance(error.__context__, TimeoutError)
 
-    def async_failure(self, error: BaseException, connection: Any) -> StoreUnavailable | None:
+    def async_failure(self, error: BaseException, cursor: Any) -> StoreUnavailable | None:
         """Return what to raise for an error of psycopg's, or for a connection that took too long.
 
-        Without a connection, none could be made.
+        Without a cursor, no connection could be made.
         """
         if isinstance(error, TimeoutError):
             return StoreUnavailable(f"the database did not answer within {self._timeout:g} s")
         if not isinstance(error, self._errors):
             return None
-        lost = connection is not None and self.is_lost(error, connection)
+        lost = cursor is not None and self.is_lost(error, cursor.connection)
         return _Lost(str(self.failure(error))) if lost else self.failure(error)
 
     def failure(self, error: BaseException) -> StoreUnavailable:
@@ -794,9 +802,9 @@ class _Database:
             try:
                 table.metadata.create_all(self.engine)
                 return
-            except sa.exc.SQLAlchemyError as error:
+            except exc.SQLAlchemyError as error:
                 cause = _cause(error)
-                if attempt < 2 and not isinstance(error, sa.exc.InterfaceError):
+                if attempt < 2 and not isinstance(error, exc.InterfaceError):
                     time.sleep(0.1)  # another process may be making it
                     continue
                 raise self._start_error(cause) from cause
@@ -864,7 +872,8 @@ class _Commands:
                     text, parameters, returns_row = steps.send((cursor.rowcount, row))
             except StopIteration as done:
                 result = done.value
-            cursor.close()
+            if not database.keeps_cursors:
+                cursor.close()
         except BaseException as error:
             failure = database.discard(lent, error)
             if failure is None:
@@ -889,10 +898,10 @@ class _Commands:
 
 
 class _AsyncConnections:
-    """The connections of an event loop.
+    """The connections of an event loop, each with the cursor that is used.
 
     Args:
-        connect: makes one.
+        connect: makes a cursor on a connection of its own.
         size: how many there are at most.
         timeout: seconds to wait for a new one, and for one that is free.
     """
@@ -922,18 +931,18 @@ class _AsyncConnections:
             self._free.release()
             raise
 
-    def release(self, connection: Any) -> None:
-        self._idle.append(connection)
+    def release(self, cursor: Any) -> None:
+        self._idle.append(cursor)
         self._free.release()
 
-    async def discard(self, connection: Any) -> None:
+    async def discard(self, cursor: Any) -> None:
         self._free.release()
-        await connection.close()
+        await cursor.connection.close()
 
     async def close(self) -> None:
         """Close idle connections."""
         while self._idle:
-            await self._idle.pop().close()
+            await self._idle.pop().connection.close()
 
 
 class _AsyncCommands:
@@ -959,11 +968,10 @@ class _AsyncCommands:
     async def _attempt(self, command: Command, *, again: bool) -> Any:
         connections = await self._loops.get()
         held, self._held = self._held, None
-        connection = held
+        cursor = held
         try:
             if held is None:
-                connection = await connections.acquire()
-            cursor = connection.cursor(binary=True)
+                cursor = await connections.acquire()
             steps = self._statements.run(command, held is not None, again)
             try:
                 text, parameters, returns_row = next(steps)
@@ -974,18 +982,18 @@ class _AsyncCommands:
             except StopIteration as done:
                 result = done.value
         except BaseException as error:
-            failure = self._database.async_failure(error, connection)
-            if connection is not None:
-                await connections.discard(connection)
+            failure = self._database.async_failure(error, cursor)
+            if cursor is not None:
+                await connections.discard(cursor)
                 if isinstance(failure, _Lost):
                     await connections.close()  # the idle ones were lost with it
             if failure is None:
                 raise
             raise failure from _cause(error)
         if _stays_locked(command, held is not None):
-            self._held = connection
+            self._held = cursor
         else:
-            connections.release(connection)
+            connections.release(cursor)
         return result
 
     async def close(self) -> None:

@@ -30,6 +30,8 @@ __all__ = ["EXAMPLES", "Client", "Server", "Url", "check_server", "place_of", "p
 
 Client: TypeAlias = redis.Redis | redis.RedisCluster
 
+_SCHEMES: Final = ("redis", "rediss", "unix")
+
 _KINDS: Final = ("", "cluster", "sentinel")
 
 _LEAST_VERSION: Final = (6, 2)
@@ -98,7 +100,9 @@ class Server:
             credentials, at, host = parts.netloc.rpartition("@")
             path = parts.path
             self.place = host or path.strip("/") or "localhost"
-            if self._kind:
+            if self._kind == "cluster":
+                path = ""
+            elif self._kind == "sentinel":
                 self._service, path = path.strip("/"), ""
                 self._sentinels = [_address(item) for item in host.split(",")]
                 host = host.partition(",")[0]

@@ -7,7 +7,6 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, ClassVar
 
-
 from ..._validation import Duration, safe_repr
 from ...errors import ConfigError
 from .._server import Command, PerLoop, ServerStore
