@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.output.mkdir(parents=True, exist_ok=True)
         (options.output / "results.md").write_text(report.markdown(), "utf-8")
         print(f"Written to {options.output}: results.md", *draw(report.results, options.output))
-    for reason in skipped:
+    for reason in report.skipped:
         print(f"NOT MEASURED: {reason}.")
     return 1 if report.failed else 0
 
@@ -59,11 +59,12 @@ def _run(modules: Sequence[str], place: Place, skipped: Sequence[str]) -> Report
     start = time.monotonic()
     results: list[Result] = []
     errors: list[str] = []
+    missing = [*skipped]
     spawn = multiprocessing.get_context("spawn")
     for module in modules:
         begun = time.monotonic()
         with ProcessPoolExecutor(1, mp_context=spawn) as executor:
-            measured, error = executor.submit(run_module, module, place).result()
+            measured, error, lacking = executor.submit(run_module, module, place).result()
         for result in measured:
             print(result)
         print(f"{module}: {time.monotonic() - begun:.0f} s\n", flush=True)
@@ -71,7 +72,9 @@ def _run(modules: Sequence[str], place: Place, skipped: Sequence[str]) -> Report
         if error:
             print(error, flush=True)
             errors.append(f"{module}\n{error}")
-    return Report(place, time.monotonic() - start, results, skipped, errors)
+        if lacking:
+            missing.append(lacking)
+    return Report(place, time.monotonic() - start, results, missing, errors)
 
 
 if __name__ == "__main__":

@@ -134,9 +134,9 @@ class Report:
             ", ".join(f"{package} {version(package)}" for package in _PACKAGES) + ".",
             _READING,
             "## Targets",
-            _table(("case", "promised", "measured", "outcome"), verdicts),
+            table(("case", "promised", "measured", "outcome"), verdicts),
             "## Figures",
-            _table(("case", "side", "median (quartiles)", "unit", "ours / it"), rows),
+            table(("case", "side", "median (quartiles)", "unit", "ours / it"), rows),
             *notes,
         ]
         return "\n\n".join(part for part in parts if part) + "\n"
@@ -148,7 +148,8 @@ _READING: Final = (
 )
 
 
-def _table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table of Markdown."""
     lines = [names, ["---"] * len(names), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 

@@ -60,7 +60,7 @@ def glimr_site(store: SessionStore) -> Site:
 
     site = wsgi_site(itemgetter("glimr.session"), Verbs(Session.regenerate, flash, flashed))
     client = wsgi_client(SessionMiddleware(site, worker.CONFIG, store=store))
-    return Site(OURS, client, bare_client(), forgets=store.kind == "disk")
+    return Site(OURS, client, bare_client(), forgets=store.server_side)
 
 
 @cache

@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 import diskcache
 
-from glimr_session import DiskStore, generate_id
+from glimr_session import SessionStore, generate_id
 
 from .internals import begun, edited, storage_key
 from .measure import Arm
@@ -22,7 +22,9 @@ BARE_GET: Final = "diskcache: get"
 BARE_TRANSACTION: Final = "diskcache: get and set in a transaction"
 
 
-def populate(store: DiskStore, sessions: int, *, sample: int = 0, hours_ago: int = 0) -> list[str]:
+def populate(
+    store: SessionStore, sessions: int, *, sample: int = 0, hours_ago: int = 0
+) -> list[str]:
     """Begin so many sessions, and return the cookie values of some of them, drawn at random.
 
     They are begun in the order of their keys, which SQLite writes four times as fast.
@@ -46,7 +48,7 @@ def populate(store: DiskStore, sessions: int, *, sample: int = 0, hours_ago: int
     return values
 
 
-def opening(store: DiskStore, values: Sequence[str]) -> Arm:
+def opening(store: SessionStore, values: Sequence[str]) -> Arm:
     """Return an arm that opens a session."""
     turns = cycled(values)
 
@@ -57,7 +59,7 @@ def opening(store: DiskStore, values: Sequence[str]) -> Arm:
     return opened
 
 
-def committing(store: DiskStore, values: Sequence[str]) -> Arm:
+def committing(store: SessionStore, values: Sequence[str]) -> Arm:
     """Return an arm that opens a session and commits one more visit."""
     turns = cycled(values)
 

@@ -71,7 +71,7 @@ def test_every_setting_is_in_the_guide() -> None:
         for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
         for name in re.findall(r"`([^`]+)`", row)
     }
-    names = {name.replace("[disk] ", "disk_") for name in names}
+    names = {re.sub(r"^\[(\w+)\] ", r"\1_", name) for name in names}
     assert names == {field.name for field in fields(SessionConfig)}
 
 

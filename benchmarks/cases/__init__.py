@@ -5,6 +5,7 @@ import traceback
 from importlib import import_module
 from typing import Final
 
+from ..databases import NotInstalled
 from ..results import Place, Result
 
 CASES: Final = (
@@ -16,20 +17,24 @@ CASES: Final = (
     "servers",
     "collecting",
     "process",
+    "redis",
+    "postgresql",
 )
 """The modules, in the order in which they run."""
 
 
-def run_module(module: str, place: Place) -> tuple[list[Result], str]:
-    """Return the results of a module, and the traceback if it failed."""
+def run_module(module: str, place: Place) -> tuple[list[Result], str, str]:
+    """Return the results of a module, the traceback if it failed, and what it lacks, if it does."""
     results: list[Result] = []
     directory = place.directory / module
     directory.mkdir()
     try:
         run = import_module(f"{__package__}.{module}").run
         results.extend(run(place._replace(directory=directory)))
+    except NotInstalled as error:
+        return results, "", f"the case `{module}`, because {error}"
     except Exception:  # noqa: BLE001  # the other modules can still run
-        return results, traceback.format_exc()
+        return results, traceback.format_exc(), ""
     finally:
         shutil.rmtree(directory)
-    return results, ""
+    return results, "", ""

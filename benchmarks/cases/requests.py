@@ -14,7 +14,8 @@ from glimr_session import CookieStore, DiskStore
 from ..measure import Arm, minus, time_arms
 from ..results import Place, Result, Target
 from ..rivals import beaker, django, flask, starlette
-from ..sites import IN_A_ROW, PAGES, begin, browse, glimr_site, prove_same
+from ..sites import IN_A_ROW, PAGES, Site, begin, browse, glimr_site, prove_same
+from ..worker import VISITORS
 
 _COOKIE_TARGETS: Final[Mapping[str, Sequence[Target]]] = {
     "read only": [Target(against="Flask", limit=0.35)],
@@ -48,17 +49,31 @@ def run(place: Place) -> Iterator[Result]:
         ("cookie", in_cookie, _COOKIE_TARGETS, 1),
         ("disk", on_disk, _DISK_TARGETS, IN_A_ROW),
     ):
-        prove_same(sites)
-        cookies = {site.name: begin(site.client) for site in sites}
-        for page, paths in PAGES.items():
-            arms: dict[object, Arm] = {}
-            for site in sites:
-                arms[site.name] = browse(site.client, paths, cookies[site.name], in_a_row)
-                arms[site.bare] = browse(site.bare, paths, [*cookies[site.name]], in_a_row)
-            taken = time_arms(arms, 0.3 if place.quick else 7)
-            yield Result(
-                case=f"{store}: {page}",
-                unit="us",
-                rounds={site.name: minus(taken[site.name], taken[site.bare]) for site in sites},
-                targets=targets.get(page, ()),
-            )
+        yield from compare(store, sites, targets, tuple(PAGES), place, in_a_row)
+
+
+def compare(
+    store: str,
+    sites: Sequence[Site],
+    targets: Mapping[str, Sequence[Target]],
+    pages: Sequence[str],
+    place: Place,
+    in_a_row: int = 1,
+) -> Iterator[Result]:
+    """Yield what a session adds to each page; the sites have to give the same answers."""
+    prove_same(sites)
+    visitors = VISITORS // 20 if place.quick else VISITORS
+    cookies = {site.name: begin(site.client, visitors=visitors) for site in sites}
+    for page in pages:
+        paths = PAGES[page]
+        arms: dict[object, Arm] = {}
+        for site in sites:
+            arms[site.name] = browse(site.client, paths, cookies[site.name], in_a_row)
+            arms[site.bare] = browse(site.bare, paths, [*cookies[site.name]], in_a_row)
+        taken = time_arms(arms, 0.3 if place.quick else 7)
+        yield Result(
+            case=f"{store}: {page}",
+            unit="us",
+            rounds={site.name: minus(taken[site.name], taken[site.bare]) for site in sites},
+            targets=targets.get(page, ()),
+        )

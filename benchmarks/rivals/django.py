@@ -1,18 +1,22 @@
-"""Django with its sessions in signed cookies and in files.
+"""Django with its sessions in signed cookies, in files, in its cache and in its database.
 
-A session is signed with HMAC-SHA-256 in both, and compressed where that makes it shorter. A
-file is replaced as a whole: of two requests at the same time one loses its changes. A login is
-``cycle_key()``, as in Django's own ``login()``. The only middleware is the one for sessions;
-without sessions there is none.
+A session is signed with HMAC-SHA-256 and compressed where that makes it shorter, except in the
+cache, where it is a pickle. It is replaced as a whole: of two requests at the same time one loses
+its changes. A login is ``cycle_key()``, as in Django's own ``login()``. The only middleware is the
+one for sessions; without sessions there is none.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import django
 from django.conf import settings
 from django.core.handlers.wsgi import WSGIHandler
+from django.core.management import call_command
+from django.db import connections
 from django.http import HttpRequest, HttpResponse
 from django.test.utils import override_settings
 from django.urls import path as route
@@ -25,6 +29,43 @@ def cookies_and_files(directory: Path) -> tuple[Site, Site]:
     """Return both sites. Django takes its settings once in a process."""
     files = directory / "django"
     files.mkdir()
+    _set_up(SESSION_FILE_PATH=str(files))
+    bare = _client()
+    return (
+        Site("Django (signed cookies)", _client("signed_cookies"), bare),
+        Site("Django (files)", _client("file"), bare, forgets=True),
+    )
+
+
+def on_redis(url: str) -> Site:
+    """Return the site with sessions in Django's cache on Redis, on redis-py."""
+    backend = "django.core.cache.backends.redis.RedisCache"
+    _set_up(CACHES={"default": {"BACKEND": backend, "LOCATION": url}})
+    return Site("Django (cache on Redis)", _client("cache"), _client(), forgets=True)
+
+
+@contextmanager
+def on_postgresql(url: str) -> Iterator[Site]:
+    """Return the site with sessions in a table; the connection stays open between requests."""
+    parts = urlsplit(url)
+    database = {
+        "ENGINE": "django.db.backends.postgresql",
+        "HOST": parts.hostname,
+        "PORT": parts.port,
+        "USER": parts.username,
+        "PASSWORD": parts.password,
+        "NAME": parts.path.removeprefix("/"),
+        "CONN_MAX_AGE": None,
+    }
+    _set_up(DATABASES={"default": database}, INSTALLED_APPS=["django.contrib.sessions"])
+    call_command("migrate", verbosity=0)
+    try:
+        yield Site("Django (db)", _client("db"), _client(), forgets=True)
+    finally:
+        connections.close_all()
+
+
+def _set_up(**more: Any) -> None:
     settings.configure(
         SECRET_KEY=SECRET,
         ALLOWED_HOSTS=["example.org"],
@@ -33,14 +74,9 @@ def cookies_and_files(directory: Path) -> tuple[Site, Site]:
         LOGGING_CONFIG=None,
         SESSION_COOKIE_AGE=LIFETIME,
         SESSION_COOKIE_SECURE=True,
-        SESSION_FILE_PATH=str(files),
+        **more,
     )
     django.setup()
-    bare = _client()
-    return (
-        Site("Django (signed cookies)", _client("signed_cookies"), bare),
-        Site("Django (files)", _client("file"), bare, forgets=True),
-    )
 
 
 def _client(engine: str = "") -> Client:

@@ -75,7 +75,6 @@ _FLAG: Final = _Field("true or false", lambda value: isinstance(value, bool), _p
 _NUMBER: Final = _Field("a number", _is_number, _parse_number)
 _MINUTES: Final = _Field("a number of minutes", _is_number, _parse_number)
 _COUNT: Final = _Field("a whole number", lambda value: type(value) is int, _parse_count)
-_URL: Final = _Field("a string", lambda value: isinstance(value, str))  # with a password in it
 
 # One line for each setting of a file, a mapping or the environment.
 _FIELDS: Final = {
@@ -110,10 +109,10 @@ _FIELDS: Final = {
     "disk_mode": _Field(
         'an octal number in quotes, as "0700"', lambda value: isinstance(value, str)
     ),
-    "redis_url": _URL,
+    "redis_url": _TEXT,
     "redis_prefix": _TEXT,
     "redis_max_connections": _COUNT,
-    "sql_url": _URL,
+    "sql_url": _TEXT,
     "sql_table": _TEXT,
     "sql_max_connections": _COUNT,
     "sql_prepare_threshold": _COUNT,
@@ -127,6 +126,7 @@ _URL_EXAMPLES: Final = {
     "sql": '"postgresql://user:password@127.0.0.1/shop"',
 }
 
+# Messages name the type of these and not the value: a URL may have a password in it.
 _SECRET: Final = frozenset({"secret_keys", "redis_url", "sql_url"})
 
 
@@ -273,14 +273,23 @@ class SessionConfig:
         _check_choice("store", self.store, _STORES, "package.module:factory")
         if self.move_from:
             _check_choice("move_from", self.move_from, _STORES, "package.module:factory")
-            if self.move_from == self.store or self.store == "cookie":
+            if self.store == "cookie":
                 raise ConfigError(
-                    f"move_from: sessions cannot be moved from {self.move_from!r} to "
-                    f"{self.store!r}; name a store on the server, and another one"
+                    'move_from: sessions cannot be moved into cookies. Set store = "disk", '
+                    '"redis" or "sql", or remove move_from'
                 )
-        for name in {self.store, self.move_from} & {"redis", "sql"}:
-            if not getattr(self, f"{name}_url"):
-                raise ConfigError(f'store = "{name}" needs [{name}] url, as {_URL_EXAMPLES[name]}')
+            if self.move_from == self.store:
+                raise ConfigError(
+                    f"move_from: {self.move_from!r} is the store itself. Name the one that the "
+                    "sessions were in before, or remove move_from"
+                )
+        for setting in ("store", "move_from"):
+            name = getattr(self, setting)
+            if name in _URL_EXAMPLES and not getattr(self, f"{name}_url"):
+                raise ConfigError(
+                    f'{setting} = "{name}" needs {name}_url, which is url in the table [{name}], '
+                    f"as {_URL_EXAMPLES[name]}"
+                )
         _check_choice("gc", self.gc, ("lottery", "interval", "never"), "package.module:policy")
         check_durability("disk_durability", self.disk_durability)
         check_mode("disk_mode", self.disk_mode)
@@ -465,14 +474,19 @@ def _check(name: str, value: object) -> None:
         guess = f" Did you mean {near[0]}?" if near else ""
         raise ConfigError(f"{name} is no setting.{guess} There are: {', '.join(_FIELDS)}.")
     if not kind.fits(value):
-        told = f"a {type(value).__name__}" if name in _SECRET else safe_repr(value)
+        told = f"a {type(value).__name__}" if name in _SECRET else _quoted(value)
         raise ConfigError(f"{name}: {told} is not {kind.allowed}")
 
 
 def _check_choice(name: str, value: object, names: tuple[str, ...], reference: str) -> None:
     if isinstance(value, str) and value not in names and not re.fullmatch(_REFERENCE, value):
         allowed = ", ".join(f'"{item}"' for item in names)
-        raise ConfigError(f'{name}: {value!r} is not {allowed} or "{reference}"')
+        raise ConfigError(f'{name}: {_quoted(value)} is not {allowed} or "{reference}"')
+
+
+def _quoted(value: object) -> str:
+    """Return a value as a message shows it; one that was meant for a URL may have a password."""
+    return "a URL" if isinstance(value, str) and "://" in value else safe_repr(value)
 
 
 def _timedelta(name: str, minutes: float) -> timedelta:

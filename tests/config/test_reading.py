@@ -58,6 +58,11 @@ def test_the_defaults_are_those_of_the_design() -> None:
     assert config.disk_directory == "var/sessions"
     assert config.disk_durability == "process"
     assert config.disk_mode == "0700"
+    assert (config.redis_url, config.redis_prefix) == ("", "glimr_session:")
+    assert (config.sql_url, config.sql_table) == ("", "glimr_sessions")
+    assert (config.redis_max_connections, config.sql_max_connections) == (50, 20)
+    assert config.sql_prepare_threshold == 5
+    assert config.move_from == ""
     assert config.gc_chance == 0.02
     assert (config.cookie_path, config.cookie_domain) == ("/", "")
     assert (config.cookie_samesite, config.cookie_secure) == ("Lax", "auto")
@@ -130,6 +135,14 @@ def test_the_path_of_the_file_can_be_a_string(tmp_path: Path) -> None:
         ("DISK_DIRECTORY", "some/where", "disk_directory", "some/where"),
         ("DISK_DURABILITY", "power", "disk_durability", "power"),
         ("DISK_MODE", "2770", "disk_mode", "2770"),
+        ("REDIS_URL", "redis://:a,b@h/0", "redis_url", "redis://:a,b@h/0"),
+        ("REDIS_PREFIX", "shop:", "redis_prefix", "shop:"),
+        ("REDIS_MAX_CONNECTIONS", "7", "redis_max_connections", 7),
+        ("SQL_URL", "sqlite:///x.db", "sql_url", "sqlite:///x.db"),
+        ("SQL_TABLE", "shop_sessions", "sql_table", "shop_sessions"),
+        ("SQL_MAX_CONNECTIONS", "7", "sql_max_connections", 7),
+        ("SQL_PREPARE_THRESHOLD", "0", "sql_prepare_threshold", 0),
+        ("MOVE_FROM", "cookie", "move_from", "cookie"),
     ],
 )
 def test_each_setting_is_read_from_its_variable(
@@ -146,7 +159,7 @@ def test_each_setting_is_read_from_its_variable(
 def test_every_setting_can_be_set_in_a_mapping() -> None:
     """from_mapping() takes every setting there is."""
     values = {
-        "store": "cookie",
+        "store": "redis",
         "cookie": "shop",
         "cookie_path": "/shop",
         "cookie_domain": "example.com",
@@ -167,6 +180,14 @@ def test_every_setting_can_be_set_in_a_mapping() -> None:
         "disk_directory": "some/where",
         "disk_durability": "power",
         "disk_mode": "0750",
+        "redis_url": "redis://127.0.0.1",
+        "redis_prefix": "shop:",
+        "redis_max_connections": 7,
+        "sql_url": "sqlite:///x.db",
+        "sql_table": "shop_sessions",
+        "sql_max_connections": 7,
+        "sql_prepare_threshold": 0,
+        "move_from": "cookie",
     }
     assert set(values) == set(SETTINGS)
     config = SessionConfig.from_mapping(values)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -123,8 +125,9 @@ def test_a_key_that_is_no_string_is_an_unknown_setting() -> None:
     ("settings", "name"),
     [
         ({"disk": {"directori": "x"}}, "disk_directori"),
-        ({"redis": {"url": "x"}}, "redis_url"),
-        ({"redis": {}}, "redis"),
+        ({"redis": {"uri": "x"}}, "redis_uri"),
+        ({"valkey": {"url": "x"}}, "valkey_url"),
+        ({"valkey": {}}, "valkey"),
         ({"lifetime": {"minutes": 5}}, "lifetime_minutes"),
         ({"lifetime": {}}, "lifetime"),
         ({"store": {}}, "store"),
@@ -172,6 +175,14 @@ WRONG_TYPES: dict[str, tuple[str, list[object]]] = {
     "disk_directory": ("a string", [1, None, ["x"]]),
     "disk_durability": ("a string", [1, None, True]),
     "disk_mode": ('an octal number in quotes, as "0700"', [700, 0o700, None, True]),
+    "redis_url": ("a string", [1, None, [KEY], {"url": KEY}.items()]),
+    "redis_prefix": ("a string", [1, None, ["a"]]),
+    "redis_max_connections": ("a whole number", ["50", 1.5, True, None]),
+    "sql_url": ("a string", [1, None, [KEY], KEY.encode()]),
+    "sql_table": ("a string", [1, None]),
+    "sql_max_connections": ("a whole number", ["20", 1.5, False, None]),
+    "sql_prepare_threshold": ("a whole number", ["5", 1.5, True, None]),
+    "move_from": ("a string", [1, None, ["disk"]]),
 }
 
 
@@ -186,7 +197,7 @@ def test_a_wrong_type_is_told_what_is_allowed(setting: str, allowed: str, value:
     assert message.startswith(f"{setting}: ")
     assert message.endswith(f" is not {allowed}")
     assert KEY not in message
-    if setting == "secret_keys":
+    if setting in ("secret_keys", "redis_url", "sql_url"):
         assert f"a {type(value).__name__} is not" in message
     else:
         assert f"{value!r} is not" in message
@@ -218,7 +229,17 @@ def test_a_variable_that_cannot_be_read_is_quoted(variable: str, text: str, allo
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
-        ({"store": "redis"}, ["store: 'redis'", '"disk"', '"cookie"', "package.module:factory"]),
+        ({"store": "valkey"}, ["store: 'valkey'", '"redis"', '"sql"', "package.module:factory"]),
+        ({"store": f"redis://user:{KEY}@host"}, ["store: a URL is not", '"redis"']),
+        ({"store": "redis"}, ['store = "redis" needs redis_url', "[redis]", '"redis://127']),
+        ({"store": "sql"}, ['store = "sql" needs sql_url', "[sql]", '"postgresql://user:']),
+        ({"move_from": "redis"}, ['move_from = "redis" needs redis_url', "[redis]"]),
+        ({"move_from": "disk"}, ["move_from: 'disk' is the store itself", "remove move_from"]),
+        ({"store": "cookie", "move_from": "disk"}, ["move_from", "into cookies", '"redis"']),
+        ({"store": "cookie", "move_from": "cookie"}, ["move_from", "into cookies", '"redis"']),
+        ({"move_from": "redys"}, ["move_from: 'redys'", '"redis"', "package.module:factory"]),
+        ({"move_from": f"sql://:{KEY}@h"}, ["move_from: a URL is not", '"sql"']),
+        ({"sql_max_connections": f"sql://:{KEY}@h"}, ["sql_max_connections: a URL is not"]),
         ({"store": ""}, ["store: ''", '"disk"', '"cookie"', "package.module:factory"]),
         ({"store": "Disk"}, ["store: 'Disk'", '"disk"']),
         ({"store": "a.b"}, ["store: 'a.b'", "package.module:factory"]),
@@ -362,3 +383,97 @@ def test_a_wrong_setting_in_a_file_is_named(tmp_path: Path) -> None:
     path.write_text("lifetime = 2026-01-02", "utf-8")
     with pytest.raises(ConfigError, match=r"^lifetime: .* is not a number of minutes$"):
         SessionConfig.from_toml(path, {})
+
+
+PASSWORD = "the-password-of-this-test-that-nobody-may-see"
+URLS = {"redis_url": f"redis://user:{PASSWORD}@host/0", "sql_url": f"postgresql://u:{PASSWORD}@h/d"}
+
+
+def test_a_configuration_shows_no_url() -> None:
+    """The repr of a configuration shows neither URL: each may have a password in it."""
+    config = SessionConfig.from_mapping(URLS)
+    for text in (repr(config), str(config), f"{config}"):
+        assert PASSWORD not in text
+
+
+@pytest.mark.parametrize("setting", URLS)
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"lifetime": "x"},
+        {"store": "sql3"},
+        {"move_from": "cookies"},
+        {"store": "cookie", "move_from": "redis"},
+        {"stor": "x"},
+        {"redis": {"url": "x"}, "sql": {"url": "x"}},
+    ],
+    ids=str,
+)
+def test_no_other_mistake_shows_a_url(setting: str, other: dict[str, Any]) -> None:
+    """An error for another setting says nothing of the URL, from a mapping or a variable."""
+    assert PASSWORD not in message_of({setting: URLS[setting], **other})
+    variables = {f"GLIMR_SESSION_{setting.upper()}": URLS[setting], "GLIMR_SESSION_LIFETIME": "x"}
+    with pytest.raises(ConfigError) as caught:
+        SessionConfig.from_env(variables)
+    assert PASSWORD not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'redis_url = "{}"\nx = [',
+        "redis_url = {}",
+        '[redis]\nurl = "{}\n',
+        "[redis]\nurl = '{}",
+        'sql_url = "\\q{}"',
+        'sql_url = ["{}"]',
+        'sql_url = "{0}"\nsql_url = "{0}"',
+        '[sql]\nuri = "{}"',
+        'sql_url = "{}" trailing',
+    ],
+)
+def test_no_mistake_in_a_file_shows_a_url(tmp_path: Path, line: str) -> None:
+    """The error for a file that is not TOML, or has a URL in the wrong place, quotes none."""
+    path = tmp_path / "session.toml"
+    path.write_text(line.format(URLS["redis_url"]), "utf-8")
+    with pytest.raises(ConfigError) as caught:
+        SessionConfig.from_toml(path, {})
+    assert PASSWORD not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "missing", "extra"),
+    [
+        ({"store": "redis", "redis_url": URLS["redis_url"]}, "redis", "redis"),
+        ({"store": "sql", "sql_url": "sqlite:///x.db"}, "sqlalchemy", "sql"),
+        ({"store": "sql", "sql_url": URLS["sql_url"]}, "psycopg", "postgresql"),
+        ({"store": "sql", "sql_url": f"mysql://u:{PASSWORD}@h/d"}, "pymysql", "mysql"),
+        (
+            {"store": "disk", "move_from": "redis", "redis_url": URLS["redis_url"]},
+            "redis",
+            "redis",
+        ),
+    ],
+    ids=lambda part: part if isinstance(part, str) else "",
+)
+def test_a_missing_extra_says_what_to_install(
+    tmp_path: Path, settings: dict[str, Any], missing: str, extra: str
+) -> None:
+    """Without its packages a store raises ConfigError with the command that installs them."""
+    pytest.importorskip("redis" if extra == "redis" else "sqlalchemy")
+    code = (
+        "import sys\n"
+        f"sys.modules[{missing!r}] = None\n"
+        "from glimr_session import ConfigError, SessionConfig\n"
+        "try:\n"
+        f"    SessionConfig.from_mapping({settings!r}).make_store()\n"
+        "except ConfigError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert f"pip install 'glimr-session[{extra}]'" in done.stdout
+    assert PASSWORD not in done.stdout + done.stderr

@@ -6,11 +6,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import redis as redis_py
+from hypothesis import settings
+from hypothesis.stateful import run_state_machine_as_test
 
 from glimr_session import SessionStore
 from glimr_session.stores.redis import RedisStore
+from glimr_session.stores.redis.codec import _HEADER
 from glimr_session.testing.contract import ABSOLUTE, LIFETIME, StoreContract
 from tests.support.services import RedisCluster, RedisServer
+from tests.testing.test_any_order import Interleavings
+from tests.testing.test_interleavings import Answers
 
 
 def flush(*servers: RedisServer) -> None:
@@ -83,3 +89,88 @@ class TestCluster(OnRedis):
         store = RedisStore(url, lifetime=LIFETIME, absolute_lifetime=ABSOLUTE)
         yield store
         store.close()
+
+
+# A site.
+
+
+class Keys:
+    """What the machine asks of a database, asked of Redis."""
+
+    def __init__(self, port: int) -> None:
+        self.client = redis_py.Redis(port=port)
+
+    def execute(self, statement: str) -> Keys:
+        if statement.startswith("DELETE"):
+            self.client.flushall()
+        return self
+
+    def fetchall(self) -> list[tuple[int]]:
+        """Return the number of sessions; what remembers a login has a header alone."""
+        sizes: list[Any] = [self.client.strlen(key) for key in self.client.scan_iter()]
+        return [(sum(size > _HEADER.size for size in sizes),)]
+
+
+def test_any_order_of_steps_is_as_one_request_after_the_other(redis: RedisServer) -> None:
+    """What is found after any order of steps is what whole requests, one after the other, make."""
+
+    class OnRedis(Interleavings):
+        store: Any = RedisStore(redis.url)
+        database: Any = Keys(redis.port)
+
+    run_state_machine_as_test(OnRedis, settings=settings(stateful_step_count=40, max_examples=40))
+    OnRedis.store.close()
+    OnRedis.database.client.close()
+
+
+@pytest.fixture(params=["redis", "valkey", "cluster"])
+def answers(request: pytest.FixtureRequest) -> Iterator[Answers]:
+    """A site whose sessions are on a server, and a browser."""
+    server = request.getfixturevalue(request.param)
+    if isinstance(server, RedisCluster):
+        flush(*server.nodes)
+        store = RedisStore(server.urls[0].replace("redis://", "redis+cluster://"))
+    else:
+        flush(server)
+        store = RedisStore(server.url)
+    yield Answers(store)
+    store.close()
+
+
+@pytest.mark.parametrize("first", ["one", "other"])
+def test_requests_of_a_site_at_once_are_merged(answers: Answers, first: str) -> None:
+    """Both counted, whoever commits first."""
+    second = "other" if first == "one" else "one"
+    count = {name: lambda: answers.get("/count") for name in ("one", "other")}
+    answers.steps.run(f"one opens, other opens, {first} commits, {second} commits", **count)
+    assert answers.get("/session") == {"count": 3}
+
+
+def test_a_request_beside_a_login_is_merged_and_keeps_its_cookie(answers: Answers) -> None:
+    """The browser goes on with the cookie of the login, whoever answers last."""
+    answers.steps.run(
+        "count opens, login opens, login commits, count commits",
+        count=lambda: answers.get("/count"),
+        login=lambda: answers.get("/login"),
+    )
+    assert answers.get("/session") == {"count": 2, "user": "ada"}
+
+
+def test_a_request_beside_a_logout_does_not_bring_the_session_back(answers: Answers) -> None:
+    """What was opened before it and is committed after it is gone."""
+    answers.steps.run(
+        "count opens, logout opens, logout commits, count commits",
+        count=lambda: answers.get("/count"),
+        logout=lambda: answers.get("/logout"),
+    )
+    assert answers.get("/session") == {}
+
+
+def test_a_logout_beside_a_login_ends_the_session(answers: Answers) -> None:
+    """Under its new id too."""
+    answers.steps.run(
+        "logout opens, login opens, login commits, logout commits",
+        logout=lambda: answers.get("/logout"),
+        login=lambda: answers.get("/login"),
+    )
+    assert answers.get("/session") == {}

@@ -294,7 +294,6 @@ class TestTable:
                 inspector.get_pk_constraint(name),
                 inspector.get_unique_constraints(name),
                 inspector.get_indexes(name),
-                inspector.get_table_options(name),
             ]
             return str(found).replace(name, "TABLE")
 
@@ -488,6 +487,9 @@ class TestLostConnections:
             store._database.release(found)
         server.restart()
         assert Request(store, cookie_value).answer(put("b", 2)).outcome == "stored"
+        pool = store._database.engine.pool
+        assert isinstance(pool, sa.QueuePool)
+        assert pool.checkedin() == 1  # the others were of no use either
 
     def test_a_killed_server(self, server: DatabaseServer, table: str, stores: Stores) -> None:
         """It is an outage for as long as it lasts, and nothing is lost."""

@@ -27,10 +27,15 @@ from ._versions import (
     CLOCK_GRACE,
     EXPIRY_MARGIN,
     LEAVING,
+    REMEMBERED,
     TOMBSTONE,
+    Marks,
     adopted,
     begun,
     decode_content,
+    gives_way,
+    has_left,
+    is_leaving,
     last_use,
     merged,
     same_session,
@@ -211,6 +216,7 @@ class ServerStore(SessionStore):
     """
 
     atomic = True
+    keeps_marks = True
 
     asks_own_clock: ClassVar[bool] = True
     """Whether this machine's clock says that a session has expired; else the server's does."""
@@ -329,9 +335,9 @@ class ServerStore(SessionStore):
     def _find(self, cookie_value: str) -> Steps[tuple[StoredSession | None, bool]]:
         session_id, number = split_cookie_value(cookie_value)
         entry = yield from self._locate(session_id, number)
-        if entry is None:
-            return None, False
-        leaving = entry.value.startswith(LEAVING)
+        if entry is None or has_left(entry.value):
+            return None, entry is not None
+        leaving = is_leaving(entry.value)
         if leaving:
             entry = entry._replace(value=entry.value.removeprefix(LEAVING))
         return self._readable(entry, session_id, time.time()), leaving
@@ -341,50 +347,60 @@ class ServerStore(SessionStore):
         after = self._after(stored, Changes(stored, stored.id), nonce, None)
         if after is None or time.time() >= self._absolute_end(stored.created_at):
             return None
-        after = after._replace(last_used_at=stored.last_used_at)
-        left = after._replace(value=LEAVING + after.value)
-        present = yield Swap(after.number, stored.marks.revision, left)
+        leaving = after._replace(value=LEAVING + after.value)
+        present = yield Swap(after.number, stored.marks.revision, leaving)
         if present is not MADE and not (present is not None and present.has_made(nonce)):
             return None
         return self._readable(after, stored.id, time.time())
 
     def _forget_left(self, stored: StoredSession) -> Steps[None]:
-        yield Swap(stored.marks.number, stored.marks.revision, None)
+        marks: Marks = stored.marks
+        entry: Entry | Made | None = yield Read(marks.number)
+        while (
+            isinstance(entry, Entry)
+            and is_leaving(entry.value)
+            and same_session(marks.revision, entry.revision)
+        ):
+            left = self._mark(entry.number, entry.key, entry.revision + 1, b"", LEAVING)
+            entry = yield Swap(entry.number, entry.revision, left)
 
     def _adopt(self, stored: StoredSession) -> Steps[bool]:
         now = time.time()
-        created_at = stored.created_at or now
-        if now >= self._absolute_end(created_at):
+        created_at, last_used_at = stored.created_at or now, stored.last_used_at or now
+        lifetime = stored.lifetime or self.lifetime
+        if now >= min(last_used_at + lifetime, self._absolute_end(created_at)):
             return False
-        nonce, revision = secrets.token_bytes(NONCE_SIZE), secrets.randbits(48)
         key, number = key_and_number(stored.id)
+        nonce, revision, commits = secrets.token_bytes(NONCE_SIZE), secrets.randbits(48), b""
+        if isinstance(stored.marks, Marks):
+            number, revision = stored.marks.number, stored.marks.revision + 1
+            commits = stored.marks.commits[: NONCE_SIZE * (_NONCES - 1)]
         entry = Entry(
             number,
             key,
             created_at,
-            stored.last_used_at or now,
+            last_used_at,
             revision,
-            self._purge_after(created_at, now, stored.lifetime or self.lifetime),
-            nonce,
+            self._purge_after(created_at, last_used_at, lifetime),
+            nonce + commits,
             adopted(stored, revision),
         )
         present: Entry | Made | None = yield Insert(entry)
-        while isinstance(present, Entry) and not present.has_made(nonce):
-            if present.key != key:  # the number is taken
-                entry = entry._replace(number=secrets.randbits(63) or 1)
+        while not (isinstance(present, Made) or (present is not None and present.has_made(nonce))):
+            if present is None:  # it has just gone
                 present = yield Insert(entry)
-            elif present.value.startswith(LEAVING):  # it comes back
+            elif gives_way(present.value, present.revision, stored):
                 entry = entry._replace(number=present.number)
                 present = yield Swap(present.number, present.revision, entry)
             else:
                 return False
-        return present is not None
+        return True
 
     def _touch(self, cookie_value: str) -> Steps[bool]:
         stored = yield from self._open(cookie_value)
         if stored is None:
             return False
-        marks: _Marks = stored.marks
+        marks: Marks = stored.marks
         now = last_use(stored, time.time())
         purge_after = self._purge_after(stored.created_at, now, stored.lifetime or self.lifetime)
         extended: bool = yield Extend(marks.number, marks.key, now, purge_after)
@@ -407,8 +423,9 @@ class ServerStore(SessionStore):
         session_id, number = split_cookie_value(cookie_value)
         entry = yield from self._locate(session_id, number)
         key = storage_key(session_id)
-        while isinstance(entry, Entry) and entry.key == key:
-            entry = yield Swap(entry.number, entry.revision, None)
+        while isinstance(entry, Entry) and entry.key == key and not self._is_mark(entry):
+            after = self._end(entry.number, key, entry.revision + 1, b"")
+            entry = yield from self._swap_end(Swap(entry.number, entry.revision, after))
 
     def _commit(self, changes: Changes) -> Steps[CommitResult]:
         base = changes.base
@@ -427,7 +444,7 @@ class ServerStore(SessionStore):
         login: CommitResult | None = None
         conflicts, deadline = 0, time.monotonic() + self._timeout
         while found is not None and time.time() < self._absolute_end(found.created_at):
-            marks: _Marks = found.marks
+            marks: Marks = found.marks
             moved = marks.key != key
             if moved and changes.id_changed and not changes.invalidated:
                 # Another request has given the session an id that this one's browser must
@@ -438,7 +455,11 @@ class ServerStore(SessionStore):
             after = self._after(found, changes, nonce, login)
             lifetime = found.lifetime or self.lifetime
             used_after = time.time() - lifetime if self.asks_own_clock else -math.inf
-            present = yield Swap(marks.number, marks.revision, after, used_after)
+            swap = Swap(marks.number, marks.revision, after, used_after)
+            if login is CommitResult.EMPTY:
+                present = yield from self._swap_end(swap)
+            else:
+                present = yield swap
             if present is MADE or (present is not None and present.has_made(nonce)):
                 if turn is not None:
                     turn.leave(after)
@@ -489,7 +510,7 @@ class ServerStore(SessionStore):
         result = yield from self._begin(changes, nonce)
         return CommitResult.GONE if result is CommitResult.EMPTY else result
 
-    def _begin_in_place(self, changes: Changes, nonce: bytes, marks: _Marks) -> Steps[CommitResult]:
+    def _begin_in_place(self, changes: Changes, nonce: bytes, marks: Marks) -> Steps[CommitResult]:
         """Begin the session that follows one which is about to end; nobody knows its id yet."""
         try:
             return (yield from self._begin(changes, nonce))
@@ -556,7 +577,7 @@ class ServerStore(SessionStore):
         found = None if entry is None else self._readable(entry, base.id, time.time())
         if entry is None or found is None:
             return None
-        marks: _Marks | None = base.marks
+        marks: Marks | None = base.marks
         other = marks is not None and marks.number == entry.number
         if other and not same_session(entry.revision, marks.revision):  # type: ignore[union-attr]
             return None
@@ -584,13 +605,13 @@ class ServerStore(SessionStore):
             last_used_at=entry.last_used_at,
             lifetime=content.lifetime or 0.0,
             expire_on_close=content.expire_on_close,
-            marks=_Marks(
+            marks=Marks(
                 entry.number,
                 entry.key,
                 entry.revision,
                 entry.purge_after,
-                entry.commits,
                 content.flashed,
+                entry.commits,
             ),
         )
 
@@ -598,13 +619,13 @@ class ServerStore(SessionStore):
         self, found: StoredSession, changes: Changes, nonce: bytes, login: CommitResult | None
     ) -> Entry | None:
         """Return the entry after a commit, or None where nothing is left."""
-        marks: _Marks = found.marks
+        marks: Marks = found.marks
         commits = nonce + marks.commits[: NONCE_SIZE * (_NONCES - 1)]
         now, revision = time.time(), marks.revision + 1
         if login is CommitResult.EMPTY:
-            return None
+            return self._end(marks.number, marks.key, revision, commits)
         if login is not None:  # never used, so that gc() removes it whatever the lifetimes are
-            end = now + self.overlap
+            end = now + (REMEMBERED if self.remembers_ends else self.overlap)
             return Entry(marks.number, marks.key, now, 0.0, revision, end, commits, TOMBSTONE)
         now = last_use(found, now)
         moves = changes.id_changed
@@ -614,11 +635,33 @@ class ServerStore(SessionStore):
         if not moves and 0 <= purge_after - marks.purge_after < EXPIRY_MARGIN * lifetime:
             purge_after = marks.purge_after  # it is in an index; a store that has none says 0.0
         base = changes.base
-        opened: _Marks | None = None if base is None else base.marks
+        opened: Marks | None = None if base is None else base.marks
         since = opened.revision if opened is not None and opened.number == marks.number else 0
         value = merged(found, marks.flashed, revision, changes, since)
         key = key_and_number(changes.id)[0] if moves else marks.key
         return Entry(marks.number, key, created_at, now, revision, purge_after, commits, value)
+
+    def _end(self, number: int, key: bytes, revision: int, commits: bytes) -> Entry | None:
+        """Return what is left of a session that has ended, and by no login: mostly nothing."""
+        if not self.remembers_ends:
+            return None
+        return self._mark(number, key, revision, commits, TOMBSTONE)
+
+    def _mark(self, number: int, key: bytes, revision: int, commits: bytes, value: bytes) -> Entry:
+        return Entry(number, key, 0.0, 0.0, revision, time.time() + REMEMBERED, commits, value)
+
+    def _is_mark(self, entry: Entry) -> bool:
+        return self.remembers_ends and (entry.value == TOMBSTONE or has_left(entry.value))
+
+    def _swap_end(self, swap: Swap) -> Steps[Entry | Made | None]:
+        """End a session; on a server that is full too, which cannot keep a mark."""
+        try:
+            present: Entry | Made | None = yield swap
+        except StoreUnavailable:
+            if swap.after is None:
+                raise
+            present = yield swap._replace(after=None)
+        return present
 
     def _purge_after(self, created_at: float, now: float, lifetime: float) -> float:
         """Return when the server may remove a session that is used now."""
@@ -636,17 +679,6 @@ class ServerStore(SessionStore):
     def _is_recent(self, entry: Entry, now: float) -> bool:
         """Whether the id of an entry was made, or its session ended, less than ``overlap`` ago."""
         return abs(now - entry.created_at) < self.overlap
-
-
-class _Marks(Record, frozen=True):
-    """Where a session is, and at which version; see ``Entry``."""
-
-    number: int
-    key: bytes
-    revision: int
-    purge_after: float
-    commits: bytes
-    flashed: dict[str, int]
 
 
 class _Line:

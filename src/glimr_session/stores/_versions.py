@@ -11,18 +11,29 @@ from typing import Final
 import msgspec
 
 from .._session.changes import Changes
-from .._session.serialization import PayloadDecoder, SessionPayload, StoredSession, encode
+from .._session.serialization import (
+    PayloadDecoder,
+    Record,
+    SessionPayload,
+    StoredSession,
+    encode,
+)
 from .base import Data
 
 __all__ = [
     "CLOCK_GRACE",
     "EXPIRY_MARGIN",
     "LEAVING",
+    "REMEMBERED",
     "TOMBSTONE",
     "Content",
+    "Marks",
     "adopted",
     "begun",
     "decode_content",
+    "gives_way",
+    "has_left",
+    "is_leaving",
     "last_use",
     "merged",
     "same_session",
@@ -42,7 +53,12 @@ TOMBSTONE: Final = b""
 invalidated it and begun another one. It is no JSON."""
 
 LEAVING: Final = b"\0"
-"""What the value of a session begins with that is on its way to another store."""
+"""What the value of a session begins with that is on its way to another store. Nothing else is
+in the value of one that has left. It is no JSON."""
+
+REMEMBERED: Final = 600.0
+"""Seconds for which a store remembers that a session has left for another one or, while sessions
+are moved, that it has ended. No request takes that long to move a session that it has found."""
 
 # Commits of others to a session while a request has it open, at most. Revisions begin at
 # random, so one that is farther away is that of another session.
@@ -56,6 +72,54 @@ class Content(SessionPayload, omit_defaults=True):
 
 
 decode_content: Final = PayloadDecoder(Content)
+
+
+class Marks(Record, frozen=True):
+    """Where a session is, and at which version. It takes them along to another store.
+
+    Attributes:
+        number: what it is kept under, for life.
+        key: the SHA-256 of its id.
+        revision: counts commits.
+        purge_after: when the store may remove it; 0.0 if the store does not say.
+        flashed: the revision in which each flash value was set.
+        commits: the marks of its last commits, in stores that have them.
+    """
+
+    number: int
+    key: bytes
+    revision: int
+    purge_after: float
+    flashed: dict[str, int]
+    commits: bytes = b""
+
+
+def is_leaving(value: bytes) -> bool:
+    """Whether a value is that of a session on its way to another store."""
+    return len(value) > len(LEAVING) and value.startswith(LEAVING)
+
+
+def has_left(value: bytes) -> bool:
+    """Whether a value is what a session has left when it was moved to another store."""
+    return value == LEAVING
+
+
+def gives_way(value: bytes, revision: int, stored: StoredSession) -> bool:
+    """Whether what is in the place of a session gives way to it when it comes from elsewhere.
+
+    Only what has left or ended does, and only if it did so before the session was where it
+    comes from: a request that was slow to move it may bring a session that has been here since.
+
+    Args:
+        value: what is in its place.
+        revision: of that.
+        stored: the session.
+    """
+    marks = stored.marks
+    if not isinstance(marks, Marks):  # its store does not count, and cannot say what was before
+        return value.startswith(LEAVING)
+    gone = value == TOMBSTONE or value.startswith(LEAVING)
+    return gone and not same_session(revision, marks.revision)
 
 
 def same_session(revision: int, opened: int) -> bool:
@@ -76,7 +140,8 @@ def last_use(found: StoredSession, now: float) -> float:
 def adopted(stored: StoredSession, revision: int) -> bytes:
     """Return the value of a session that comes from another store."""
     unchanged = Changes(stored, stored.id)
-    flashed = dict.fromkeys(stored.flash, revision)
+    marks = stored.marks
+    flashed = marks.flashed if isinstance(marks, Marks) else dict.fromkeys(stored.flash, revision)
     return _encode(stored.data, stored.flash, flashed, unchanged, stored)
 
 

@@ -123,6 +123,14 @@ class SessionStore(ABC):
     absolute_lifetime: float = 0.0
     """Absolute timeout in seconds, counted from the making of the id; 0: none."""
 
+    keeps_marks: ClassVar[bool] = False
+    """Whether ``adopt`` keeps the ``marks`` of a session that comes from another store of which
+    this is true, so that ``commit`` takes either store's."""
+
+    remembers_ends: bool = False
+    """Whether a session that ends leaves a mark for ten minutes, so that a request that was
+    moving it here meanwhile does not bring it back. MovingStore sets it."""
+
     overlap: ClassVar[float] = 60.0
     """How long, in seconds, a session that was moved by a login is remembered under its old
     id: requests that left the browser before the login arrive within this time."""
@@ -222,10 +230,14 @@ class SessionStore(ABC):
         """
         return False
 
-    # For MovingStore. A store that is atomic overrides them: each is one atomic step there.
+    # For MovingStore. A store that is atomic overrides all four: each is one atomic step there,
+    # and what has left, or has ended while ``remembers_ends`` is set, is not adopted again.
 
     def find(self, cookie_value: str) -> tuple[StoredSession | None, bool]:
-        """Return what ``open`` does, or else a session that is leaving, and whether it is."""
+        """Return what ``open`` does, or else a session that is leaving, and whether it is.
+
+        None and True: it has left for the other store.
+        """
         return self.open(cookie_value), False
 
     def leave(self, stored: StoredSession) -> StoredSession | None:
@@ -238,11 +250,15 @@ class SessionStore(ABC):
         return stored
 
     def forget_left(self, stored: StoredSession) -> None:
-        """Remove a session that has left; nothing happens if it has changed since."""
+        """Remove a session that was leaving at this version or before; no other one."""
         self.destroy(stored.id)
 
     def adopt(self, stored: StoredSession) -> bool:
-        """Keep a session of another store under its id, unless there is one; return whether."""
+        """Keep a session of another store under its id, unless it is here or was here since.
+
+        Returns:
+            Whether it was kept. Its times and its lifetime are kept too, where ``commit`` can.
+        """
         if self.open(stored.id) is not None:
             return False
         begun = Changes(

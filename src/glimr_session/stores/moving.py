@@ -1,9 +1,12 @@
 """MovingStore: from one store to another while requests come, and nobody is logged out.
 
-A session is in one store at a time. It moves when it is next written: in its old store it is
-marked as leaving, which only one request can do, and nobody commits to it there any more; the
-new store adopts it; the old one forgets it. Whoever finds a session that is leaving finishes
-its move, so that a process that is killed in between loses nothing.
+A session moves when it is next written, in three steps: in its old store it is marked as
+leaving, and nobody opens it or commits to it there any more; the new store adopts it; in the
+old one a mark is left that it has gone. A session that is leaving can only go forward: whoever
+finds it finishes its move, so that a process that is killed in between loses nothing.
+
+A session takes its number and its count of commits along. So a store that is brought a session
+by a slow request can tell that it has had it since, even if it has moved on, or ended.
 
 See docs/decisions/moving.md.
 """
@@ -11,27 +14,33 @@ See docs/decisions/moving.md.
 from __future__ import annotations
 
 import hashlib
+import random
+import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, ClassVar, Final
 
+from .._ids import join_cookie_value, split_cookie_value
 from .._session.changes import Changes
 from .._session.serialization import StoredSession
 from .._session.values import JsonInput, validate_items
 from .._validation import Duration, to_seconds
 from ..errors import ConfigError, StoreUnavailable
-from .base import CommitResult, SessionStore
+from ._versions import REMEMBERED, Marks
+from .base import CommitResult, Data, SessionStore
 
 __all__ = ["ForeignSessions", "MovingStore"]
 
 _DECLARED: Final = ("kind", "server_side", "atomic", "finds_by_id", "max_cookie_size", "overlap")
 
-# Attempts to move a session that other requests commit to meanwhile.
+# Attempts to move a session, or to find it, while other requests move it or commit to it.
 _TRIES: Final = 100
 
-# Seconds for which the end of a session is remembered, so that a request that was moving it
-# meanwhile does not bring it back.
-_REMEMBERED: Final = 600.0
+# Seconds, times the attempts so far, within which the next one begins.
+_PAUSE: Final = 0.0005
+
+# More than a session has while a request knows it, and few enough to be the same session's.
+_ALL_COMMITS: Final = 2**23
 
 _FOREIGN: Final = "~"  # no id and no payload begins with it
 
@@ -40,9 +49,12 @@ class MovingStore(SessionStore):
     """Keeps sessions in one store, and takes those that it does not have out of another.
 
     Each session moves when it is first written, or renewed, and keeps its id, its content and
-    its times. Until no session is left in the old store, a request whose session is in neither
-    asks both. Two processes may move in opposite directions, as while a setting is changed
-    process by process.
+    its times. A request whose session is not in the new store asks the old one too; one whose
+    session has moved asks the new one alone.
+
+    Two processes may move in opposite directions, as while a setting is changed process by
+    process, if both stores are on the server and atomic. No process that knows one store alone
+    may run while another process takes sessions out of that store.
 
     Args:
         store: where sessions are from now on, on the server.
@@ -60,10 +72,14 @@ class MovingStore(SessionStore):
 
     def __init__(self, store: SessionStore, former: SessionStore) -> None:
         if not store.server_side:
-            raise ConfigError("move_from: sessions can only be moved to a store on the server")
+            raise ConfigError(
+                "move_from: sessions can only be moved to a store on the server, as "
+                'store = "disk", "redis" or "sql"'
+            )
         self._new, self._old = store, former
         for name in _DECLARED:
             setattr(self, name, getattr(store, name))
+        store.remembers_ends = former.remembers_ends = True
         self.expires_by_itself = store.expires_by_itself and (  # type: ignore[misc]
             former.expires_by_itself or not former.server_side
         )
@@ -74,27 +90,53 @@ class MovingStore(SessionStore):
         self.former_cookie = former.former_cookie
 
     def open(self, cookie_value: str) -> StoredSession | None:
-        if not cookie_value.startswith(_FOREIGN):
-            stored = self._new.open(cookie_value)
-            if stored is not None:
-                return stored
-        return self._elsewhere(cookie_value)
+        if not self._old.server_side:
+            found = None if _is_foreign(cookie_value) else self._new.open(cookie_value)
+            return found or self._open_cookie(cookie_value)
+        coming = self._locate(cookie_value)
+        if coming is None:
+            return None
+        if coming.source is self._new and not coming.leaving:
+            return coming.stored
+        return coming.stored._replace(marks=coming)
 
     def commit(self, changes: Changes, *, wait: bool = True) -> CommitResult:
         base = changes.base
         if base is None:
             return self._new.commit(changes, wait=wait)
-        if isinstance(base.marks, _Coming):
-            base = self._take(base, base.marks)
-            if base is None:
-                return CommitResult.GONE
-        if changes.invalidated:  # first, so that a request that moves it now sees it
-            self._remember_end(base.id)
-        result = self._new.commit(changes._replace(base=base), wait=wait)
-        if result is CommitResult.GONE:
-            result = self._follow(changes, base, wait)
-        if changes.invalidated and result is not CommitResult.BUSY:
-            self._old.destroy(base.id)
+        coming = base.marks if isinstance(base.marks, _Coming) else None
+        here: StoredSession | None = base
+        if coming is not None:
+            if coming.arrived is None:
+                if not wait:
+                    return CommitResult.BUSY
+                coming.arrived = self._fetch(base._replace(marks=coming.stored.marks), coming)
+            here = coming.arrived
+            if here is not None and coming.committed:  # the base is what that has left
+                here = base._replace(marks=here.marks)
+        name = _name(base if coming is None else base._replace(marks=coming.stored.marks))
+        for tried in range(_TRIES):
+            if tried > 1:  # a process takes it away as often as this one brings it
+                time.sleep(random.uniform(0.0, tried * _PAUSE))
+            result = CommitResult.GONE
+            if here is not None:
+                result = self._new.commit(changes._replace(base=here), wait=wait)
+            found = None
+            if result is CommitResult.GONE and self._old.server_side:
+                found = self._locate(name)  # another process may have moved it meanwhile
+            if found is None:
+                break
+            if not wait:
+                return CommitResult.BUSY
+            here = self._fetch(here or base, found)
+            if coming is not None:
+                coming.arrived = here
+        else:
+            raise StoreUnavailable("a session could not be moved: other requests never paused")
+        if coming is not None:
+            coming.committed = result is not CommitResult.BUSY
+        if changes.invalidated and here is not None and self._old.server_side:
+            self._old.forget_left(_at_any_version(here))  # if a process was killed before it did
         return result
 
     def gc(self) -> int:
@@ -108,28 +150,31 @@ class MovingStore(SessionStore):
             store.stop_gc()
 
     def touch(self, cookie_value: str) -> bool:
-        if self._new.touch(cookie_value):
+        if not _is_foreign(cookie_value) and self._new.touch(cookie_value):
             return True
-        stored = self._elsewhere(cookie_value)
-        return stored is not None and self.commit(Changes(stored, stored.id)).outcome == "stored"
+        return super().touch(cookie_value)
 
     def has_moved(self, cookie_value: str) -> bool:
+        if not self._old.server_side:
+            cookie_value = self._in_cookie(cookie_value)[0] or cookie_value
+            return self._new.has_moved(cookie_value)
         return self._new.has_moved(cookie_value) or self._old.has_moved(cookie_value)
 
     def destroy(self, session_id: str) -> None:
-        found = self.open(session_id)
-        if found is not None:
-            self._remember_end(found.id)
-        self._new.destroy(session_id)
+        super().destroy(session_id)
+        self._new.destroy(session_id)  # what cannot be read
         self._old.destroy(session_id)
+
+    def cookie_value(self, session_id: str, data: Data, flash: Data) -> str:
+        return self._new.cookie_value(session_id, data, flash)
 
     def close(self) -> None:
         self._new.close()
         self._old.close()
 
     async def aopen(self, cookie_value: str) -> StoredSession | None:
-        stored = await self._new.aopen(cookie_value)
-        return stored if stored is not None else await super().aopen(cookie_value)
+        found = None if _is_foreign(cookie_value) else await self._new.aopen(cookie_value)
+        return found or await super().aopen(cookie_value)
 
     async def acommit(self, changes: Changes) -> CommitResult:
         base = changes.base
@@ -139,7 +184,8 @@ class MovingStore(SessionStore):
         return await super().acommit(changes) if result is CommitResult.GONE else result
 
     async def atouch(self, cookie_value: str) -> bool:
-        return await self._new.atouch(cookie_value) or await super().atouch(cookie_value)
+        touched = not _is_foreign(cookie_value) and await self._new.atouch(cookie_value)
+        return touched or await super().atouch(cookie_value)
 
     def _collected(self) -> list[SessionStore]:
         return [
@@ -148,104 +194,137 @@ class MovingStore(SessionStore):
             if store.server_side and not store.expires_by_itself
         ] or [self._new]
 
-    def _elsewhere(self, cookie_value: str) -> StoredSession | None:
-        """Return a session that is in the old store, or on its way; nothing is written."""
-        for store in (self._old, self._new):  # again the new one: it may have come meanwhile
-            found, leaving = store.find(cookie_value)
-            if found is None:
-                continue
-            if store is self._new and not leaving:
-                return found
-            if not self._old.server_side:  # whose cookies come again and again
-                taken = self._new.open(found.id)
-                if taken is not None or self._has_ended(found.id):
-                    return taken
-            return found._replace(marks=_Coming(store, cookie_value, found, leaving))
-        return None
+    # From a store on the server.
 
-    def _take(self, base: StoredSession, coming: _Coming) -> StoredSession | None:
-        """Move a session to the new store; return it as it is there, None if it has ended.
+    def _locate(self, name: str) -> _Coming | None:
+        """Return where a session is, or None.
 
-        Args:
-            base: the session as the request has it.
-            coming: where it was found.
+        It is nowhere if it was in neither store, as they were read one after the other, unless
+        the second one says that it has left: then it had moved to the first one meanwhile.
         """
-        if coming.taken is not None:  # by an earlier commit of this request
-            return base._replace(marks=coming.taken.marks)
-        session_id = coming.stored.id
-        for _ in range(_TRIES):
-            is_over = False
-            if coming.source is self._new:
-                self._finish(coming)
-            else:
-                is_over = not self._try(coming)
-            present = self._new.open(session_id)
-            if present is not None or is_over:
-                coming.taken = present
-                return present
-            found, leaving = self._old.find(coming.cookie_value)
-            if found is None:
+        stores = (self._new, self._old)
+        numbered = self._new.keeps_marks or self._old.keeps_marks
+        bare = split_cookie_value(name)[0] if numbered else name
+        for reads in range(_TRIES):
+            store = stores[reads % 2]
+            found, leaving = store.find(name if store.keeps_marks else bare)
+            if found is not None:
+                return _Coming(store, found, leaving)
+            if reads and not leaving:
                 return None
-            coming.source, coming.stored, coming.leaving = self._old, found, leaving
-        raise StoreUnavailable("a session could not be moved: other requests never paused")
+        raise StoreUnavailable("a session could not be found: other requests never paused")
 
-    def _try(self, coming: _Coming) -> bool:
-        """Move a session unless it changes meanwhile; return whether it can still be there."""
-        left = coming.stored if coming.leaving else self._old.leave(coming.stored)
-        if left is None:
-            return True
-        if not self._old.server_side and self._has_ended(left.id):
-            return False
-        kept = self._new.adopt(left)
-        if kept and self._has_ended(left.id):  # while it was on its way
-            self._new.destroy(left.id)
-            self._old.forget_left(left)
-            return False
-        if kept and not self._old.server_side:  # a copy of the cookie does not move again
-            self._remember_end(left.id)
-        self._old.forget_left(left)
-        return True
+    def _fetch(self, base: StoredSession, coming: _Coming) -> StoredSession | None:
+        """Take a session a step forward on its way.
 
-    def _finish(self, coming: _Coming) -> None:
-        """Finish the move of a session that another process was taking to the old store."""
-        if self._old.adopt(coming.stored) and self._has_ended(coming.stored.id):
-            self._old.destroy(coming.stored.id)
-        self._new.forget_left(coming.stored)
+        Returns:
+            The session as the new store is to be given it for a commit, which finds out whether
+            it is there by now; None if it is not there yet.
+        """
+        if not self._old.server_side:
+            return self._fetch_by_cookie(coming)
+        source = coming.source
+        target = self._old if source is self._new else self._new
+        left: StoredSession | None = coming.stored
+        if not coming.leaving:
+            if source is self._new:  # another process has brought it back
+                return base if self._keeps_marks else coming.stored
+            left = source.leave(coming.stored)
+        if left is not None:
+            target.adopt(left)
+            source.forget_left(left)
+        if self._keeps_marks:
+            return base
+        return self._new.open(base.id)
 
-    def _follow(self, changes: Changes, base: StoredSession, wait: bool) -> CommitResult:
-        """Commit to a session that another process has taken to the old store meanwhile."""
-        found, leaving = self._old.find(base.id)
-        if found is None:
-            return CommitResult.GONE
-        present = self._take(base, _Coming(self._old, base.id, found, leaving))
-        if present is None:
-            return CommitResult.GONE
-        return self._new.commit(changes._replace(base=present), wait=wait)
+    @property
+    def _keeps_marks(self) -> bool:
+        return self._new.keeps_marks and self._old.keeps_marks
 
-    # The ends of sessions: a session each, under a name that is no id.
+    # Out of cookies: each may come again and again, and nobody can mark it.
 
-    def _remember_end(self, session_id: str) -> None:
-        lifetime = _REMEMBERED
-        if not self._old.server_side:  # for as long as a copy of its cookie could be used
-            lifetime = max(lifetime, self._old.lifetime)
-        mark = Changes(None, f"ended {session_id}", edits={"ended": True}, lifetime=lifetime)
-        self._new.commit(mark)
+    def _open_cookie(self, cookie_value: str) -> StoredSession | None:
+        session_id, stored = self._in_cookie(cookie_value)
+        present = self._new.open(session_id) if session_id else None
+        if stored is None:
+            return present
+        if present is None and self._new.open(_mark(session_id)) is not None:
+            return None  # it has ended, or has another id
+        return (present or stored)._replace(marks=_Coming(self._old, stored, False, present))
 
-    def _has_ended(self, session_id: str) -> bool:
-        return self._new.open(f"ended {session_id}") is not None
+    def _in_cookie(self, cookie_value: str) -> tuple[str, StoredSession | None]:
+        """Return the id that a cookie stands for, and the session in it."""
+        stored = self._old.open(cookie_value)
+        if stored is not None:
+            return stored.id, stored
+        if isinstance(self._old, ForeignSessions) and _is_foreign(cookie_value):
+            return self._old.id_of(cookie_value), None
+        return "", None
+
+    def _fetch_by_cookie(self, coming: _Coming) -> StoredSession | None:
+        stored = coming.stored
+        if coming.present is None:
+            self._new.adopt(stored)
+        now = time.time()
+        lifetime = max(REMEMBERED, self._old.lifetime, stored.lifetime)
+        mark = StoredSession(
+            id=_mark(stored.id),
+            data={"moved": True},
+            created_at=now + lifetime,  # the absolute timeout does not end it
+            last_used_at=now,
+            lifetime=lifetime,
+        )
+        self._new.adopt(mark)
+        self._old.forget_left(stored)
+        return coming.present or self._new.open(stored.id)
 
 
 class _Coming:
-    """The marks of a session that is still to be moved."""
+    """The marks of a session that is still to be moved.
+
+    Args:
+        source: the store that it was found in.
+        stored: how it was there.
+        leaving: whether it was on its way already.
+        present: how it is in the new store, if it is there and the cookie is to be forgotten.
+    """
 
     def __init__(
-        self, source: SessionStore, cookie_value: str, stored: StoredSession, leaving: bool
+        self,
+        source: SessionStore,
+        stored: StoredSession,
+        leaving: bool,
+        present: StoredSession | None = None,
     ) -> None:
         self.source = source
-        self.cookie_value = cookie_value
         self.stored = stored
         self.leaving = leaving
-        self.taken: StoredSession | None = None  # as it is in the new store
+        self.present = present
+        self.arrived: StoredSession | None = None  # for the next commit of this request
+        self.committed = False
+
+
+def _name(stored: StoredSession) -> str:
+    """Return what a session is found by, wherever it is."""
+    marks = stored.marks
+    return join_cookie_value(stored.id, marks.number) if isinstance(marks, Marks) else stored.id
+
+
+def _at_any_version(stored: StoredSession) -> StoredSession:
+    """Return a session that has ended so that ``forget_left`` takes any version of it."""
+    marks = stored.marks
+    if not isinstance(marks, Marks):
+        return stored
+    return stored._replace(marks=marks._replace(revision=marks.revision + _ALL_COMMITS))
+
+
+def _mark(session_id: str) -> str:
+    """Return what remembers that a session was moved out of a cookie: a session, but no id."""
+    return f"moved {session_id}"
+
+
+def _is_foreign(cookie_value: str) -> bool:
+    return cookie_value.startswith(_FOREIGN)
 
 
 class ForeignSessions(SessionStore):
@@ -294,9 +373,13 @@ class ForeignSessions(SessionStore):
             raise StoreUnavailable(f"the former sessions cannot be read: {error}") from error
         if not data:
             return None
-        # All requests that come with this cookie move it to the same place.
-        session_id = hashlib.sha256(f"{self.former_cookie}={value}".encode()).hexdigest()
+        session_id = self.id_of(cookie_value)
         return StoredSession(id=session_id, data=validate_items(data), marks=value)
+
+    def id_of(self, cookie_value: str) -> str:
+        """Return the id here: the same for all requests that come with this cookie."""
+        value = cookie_value.removeprefix(_FOREIGN)
+        return hashlib.sha256(f"{self.former_cookie}={value}".encode()).hexdigest()
 
     def commit(self, changes: Changes, *, wait: bool = True) -> CommitResult:
         """Write nothing: sessions only leave."""

@@ -4,6 +4,8 @@ SQLAlchemy makes the table, knows the dialects and keeps the pool of connections
 are run by the driver's own cursor, in autocommit mode: each is one round trip.
 """
 
+# ruff: noqa: S608 -- the names in the statements are checked and quoted
+
 from __future__ import annotations
 
 import asyncio
@@ -150,7 +152,7 @@ class SqlStore(ServerStore):
         self._statements = _Statements(self._database.dialect, made)
         self._pickled = partial(
             type(self),
-            place,
+            place if isinstance(place, sa.URL) else "",
             table=table,
             lifetime=lifetime,
             absolute_lifetime=absolute_lifetime,
@@ -271,7 +273,7 @@ def schema(dialect: str, *, table: str = _DEFAULT_TABLE) -> str:
         ConfigError: there is no such dialect, or the name is wrong.
 
     Example:
-        >>> print(schema("sqlite").split("(")[0])
+        >>> print(schema("sqlite").split(" (")[0])
         CREATE TABLE glimr_sessions
     """
     name = re.split(r"[+:]", dialect, maxsplit=1)[0]
@@ -300,7 +302,7 @@ def _table(name: str) -> sa.Table:
         return sa.LargeBinary().with_variant(kind, "mysql", "mariadb")
 
     number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")  # its rowid
-    return sa.Table(
+    made = sa.Table(
         name,
         sa.MetaData(),
         sa.Column("number", number, primary_key=True, autoincrement=False),
@@ -315,9 +317,12 @@ def _table(name: str) -> sa.Table:
         schema=space or None,
         mysql_engine="InnoDB",
         mariadb_engine="InnoDB",
-        # Space for the next version of a row beside it: then no index has to be written.
-        postgresql_with={"fillfactor": 75},
     )
+    # Space for the next version of a row beside it: then no index has to be written. (As a
+    # parameter of the table SQLAlchemy has it since 2.1.)
+    fill: sa.DDL = sa.DDL("ALTER TABLE %(fullname)s SET (fillfactor = 75)")  # type: ignore[no-untyped-call]
+    event.listen(made, "after_create", fill.execute_if(dialect="postgresql"))
+    return made
 
 
 def _check_number(setting: str, value: object, least: int) -> None:
@@ -355,7 +360,7 @@ class _Statements:
     def __init__(self, dialect: sa.Dialect, table: sa.Table) -> None:
         preparer = dialect.identifier_preparer
         mark = "?" if dialect.paramstyle == "qmark" else "%s"
-        self.table = name = preparer.format_table(table)
+        name = preparer.format_table(table)
         number, key, created, last_used, revision, expires, commits, _, value = (
             preparer.quote(column.name) for column in table.columns
         )
@@ -535,6 +540,7 @@ class _Database:
             )
         self.is_sqlite = dialect.name == "sqlite"
         self._errors: tuple[type[Exception], ...] = (dialect.loaded_dbapi.Error,)
+        self._all_errors: tuple[type[Exception], ...] = (exc.SQLAlchemyError, *self._errors)
         self.keeps_cursors = dialect.driver == "psycopg"
         self._loops = self._new_loops()
         if self.is_own and self.is_sqlite:
@@ -601,9 +607,13 @@ class _Database:
             words, named = engine.dialect.create_connect_args(engine.url)
             named = {**named, **arguments, "autocommit": True}
             connection = await AsyncConnection.connect(*words, **named)
-            cursor = connection.cursor(binary=True)
-            for statement in self._settings():
-                await cursor.execute(statement.encode())
+            try:
+                cursor = connection.cursor(binary=True)
+                for statement in self._settings():
+                    await cursor.execute(statement.encode())
+            except BaseException:
+                await connection.close()
+                raise
             return cursor
 
         self._connect_async = connect_async
@@ -630,7 +640,12 @@ class _Database:
         if not self._prepares:
             return ()
         limit = max(1, int(seconds * 1000))
-        return (f"SET lock_timeout = {limit}; SET statement_timeout = {limit}",)
+        return (
+            (
+                f"SELECT set_config('lock_timeout', '{limit}', false), "
+                f"set_config('statement_timeout', '{limit}', false)"
+            ),
+        )
 
     # Connections.
 
@@ -652,7 +667,7 @@ class _Database:
                 if self.is_own
                 else "all connections of the engine's pool were in use"
             ) from error.with_traceback(None)
-        except (exc.SQLAlchemyError, *self._errors) as error:
+        except self._all_errors as error:
             raise self.failure(error) from _cause(error)
         try:
             handle.execution_options(isolation_level="AUTOCOMMIT")  # may ask the server
@@ -688,7 +703,7 @@ class _Database:
     def discard(self, lent: _Lent, error: BaseException) -> StoreUnavailable | None:
         """Close a connection whose state is unknown; return what to raise for a driver's error."""
         lost = isinstance(error, self._errors) and self.is_lost(error, lent.driver)
-        with suppress(*self._errors, exc.SQLAlchemyError):
+        with suppress(*self._all_errors):
             lent.handle.invalidate(error)
             lent.handle.close()
         if lost and self.engine.pool is lent.pool:
@@ -798,16 +813,15 @@ class _Database:
     def create(self, table: sa.Table) -> None:
         """Make the table, unless it exists."""
         self._make_private()
-        for attempt in range(3):
+        for last in (False, False, True):
             try:
                 table.metadata.create_all(self.engine)
-                return
             except exc.SQLAlchemyError as error:
-                cause = _cause(error)
-                if attempt < 2 and not isinstance(error, exc.InterfaceError):
-                    time.sleep(0.1)  # another process may be making it
-                    continue
-                raise self._start_error(cause) from cause
+                if last or isinstance(error, exc.TimeoutError):
+                    raise self._start_error(error) from _cause(error)
+                time.sleep(0.1)  # another process may be making it
+            else:
+                break
 
     def _at_start(self, work: Callable[[_Lent], None]) -> None:
         self._make_private()
@@ -1019,27 +1033,35 @@ def _stays_locked(command: Command, held: bool) -> bool:
 _ADVICE: Final[Sequence[tuple[frozenset[object], tuple[str, ...], str]]] = (
     (
         frozenset({"26000", "42P05"}),
-        ("prepared statement",),
-        "PgBouncer pools transactions and does not know prepared statements: set [sql] "
-        "prepare_threshold = 0",
+        ('prepared statement "',),
+        (
+            "PgBouncer pools transactions and does not know prepared statements: set [sql] "
+            "prepare_threshold = 0"
+        ),
     ),
     (
         frozenset(),
         ("unsupported startup parameter",),
-        "PgBouncer does not take a parameter that [sql] url sets; leave it out there (and where "
-        "PgBouncer pools transactions, set [sql] prepare_threshold = 0)",
+        (
+            "PgBouncer does not take a parameter that [sql] url sets; leave it out (and where "
+            "PgBouncer pools transactions, set [sql] prepare_threshold = 0)"
+        ),
     ),
     (
         frozenset({"42P01", "3F000", 1146}),
         ("no such table",),
-        "[sql] table: there is no such table in the database. Make it with what "
-        "`glimr-session sql-schema` prints, or with SqlStore.create_table(url)",
+        (
+            "[sql] table: there is no such table in the database. Make it with what "
+            "`glimr-session sql-schema` prints, or with SqlStore.create_table(url)"
+        ),
     ),
     (
         frozenset({"42703", "42804", 1054}),
         ("no such column",),
-        "[sql] table: it has other columns; compare it with what `glimr-session sql-schema` "
-        "prints, or name another table",
+        (
+            "[sql] table: it has other columns; compare it with what `glimr-session sql-schema` "
+            "prints, or name another table"
+        ),
     ),
     (
         frozenset({"42501", 1142, 1143}),
@@ -1069,7 +1091,7 @@ _ADVICE: Final[Sequence[tuple[frozenset[object], tuple[str, ...], str]]] = (
     (
         frozenset({"42601", 1064}),
         (),
-        "[sql] url: the server is too old; it must be PostgreSQL 12, MySQL 8, MariaDB 10.6 or later",
+        "[sql] url: the server is too old; it must be PostgreSQL 12, MySQL 8 or MariaDB 10.6",
     ),
     (
         frozenset(),
@@ -1083,10 +1105,10 @@ _MISSING_DATABASE: Final = re.compile(r'database "[^"]*" does not exist')
 def _advice(error: BaseException) -> str | None:
     """Return what mends the cause of an error, if a setting or an administrator does."""
     error = _cause(error)
-    codes = {getattr(error, "sqlstate", None), error.args[0] if error.args else None}
+    codes = [getattr(error, "sqlstate", None), *error.args[:1]]
     text = str(error)
     if _MISSING_DATABASE.search(text):
-        codes = {"3D000"}
+        codes = ["3D000"]
     for known, phrases, advice in _ADVICE:
         if any(type(code) in (str, int) and code in known for code in codes) or any(
             phrase in text for phrase in phrases

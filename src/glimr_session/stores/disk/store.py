@@ -14,16 +14,21 @@ from typing import Any, Final
 from ..._ids import join_cookie_value, key_and_number, number_for, split_cookie_value, storage_key
 from ..._log import logger
 from ..._session.changes import Changes
-from ..._session.serialization import Record, StoredSession
+from ..._session.serialization import StoredSession
 from ..._validation import Duration, check_durability, check_mode, to_seconds
 from .._versions import (
     CLOCK_GRACE,
     EXPIRY_MARGIN,
     LEAVING,
+    REMEMBERED,
     TOMBSTONE,
+    Marks,
     adopted,
     begun,
     decode_content,
+    gives_way,
+    has_left,
+    is_leaving,
     last_use,
     merged,
     same_session,
@@ -51,15 +56,6 @@ _MAX_PAUSE: Final = 0.1
 # A row is in the table and in two indexes, and seldom on a page that is in the log already;
 # diskcache's triggers change its Settings.
 _PAGES_PER_ROW: Final = 3
-
-
-class _Marks(Record, frozen=True):
-    """Where a session is, and at which version."""
-
-    rowid: int
-    revision: int
-    purge_after: float
-    flashed: dict[str, int]
 
 
 class DiskStore(SessionStore):
@@ -97,6 +93,7 @@ class DiskStore(SessionStore):
 
     kind = "disk"
     atomic = True
+    keeps_marks = True
 
     def __init__(
         self,
@@ -259,10 +256,10 @@ class DiskStore(SessionStore):
         if base is None:
             return self._begin(connection, changes, now)
         if value is not None and self._update_if_unchanged(connection, base, changes, value, now):
-            return CommitResult.stored(join_cookie_value(changes.id, base.marks.rowid))
+            return CommitResult.stored(join_cookie_value(changes.id, base.marks.number))
         with connection.transaction():
             key, number = key_and_number(base.id)
-            row = connection.find_by_rowid(number if base.marks is None else base.marks.rowid)
+            row = connection.find_by_rowid(number if base.marks is None else base.marks.number)
             if row is None or row[-1] != key:
                 # An earlier commit of this request may have begun a session of its own.
                 own = connection.find_by_key(key)
@@ -274,11 +271,11 @@ class DiskStore(SessionStore):
                 if row is not None and login and self._is_tombstone(row, now):
                     return self._begin_login(connection, changes, now)
                 return CommitResult.GONE
-            current_key, rowid = row[-1], found.marks.rowid
+            current_key, rowid = row[-1], found.marks.number
             if changes.invalidated:
                 result = self._begin(connection, changes, now)
                 if result is CommitResult.EMPTY:
-                    connection.remove(rowid, current_key)
+                    self._end(connection, rowid, current_key, found.marks.revision)
                 else:
                     connection.replace(rowid, self._tombstone(current_key, found, now))
                 return result
@@ -310,7 +307,7 @@ class DiskStore(SessionStore):
                 return False
             now = last_use(found, time.time())
             purge_after = self._purge_after(found.created_at, now, found.lifetime or self.lifetime)
-            connection.extend_expiry(found.marks.rowid, now, purge_after)
+            connection.extend_expiry(found.marks.number, now, purge_after)
         return True
 
     def _has_moved(self, connection: SessionConnection, cookie_value: str) -> bool:
@@ -328,8 +325,11 @@ class DiskStore(SessionStore):
         key, number = key_and_number(session_id)
         with connection.transaction():
             row = connection.find(key, rowid or number)
-            if row is not None:
-                connection.remove(row[0], key)
+            if row is None:
+                return
+            value, revision = _version(row)
+            if not self.remembers_ends or not (value == TOMBSTONE or has_left(value)):
+                self._end(connection, row[0], key, revision)
 
     def _find(
         self, connection: SessionConnection, cookie_value: str
@@ -339,49 +339,84 @@ class DiskStore(SessionStore):
         row = connection.find(key, rowid or number)
         if row is None:
             return None, False
-        leaving = type(row[5]) is bytes and row[5].startswith(LEAVING)
+        value, _ = _version(row)
+        if has_left(value):
+            return None, True
+        leaving = is_leaving(value)
         if leaving:
-            value = row[5].removeprefix(LEAVING)
+            value = value.removeprefix(LEAVING)
             row = (*row[:5], value, checksum(key, value), key)
         return self._readable(row, session_id, time.time()), leaving
 
     def _leave(self, connection: SessionConnection, stored: StoredSession) -> StoredSession | None:
-        marks: _Marks = stored.marks
-        key, now = storage_key(stored.id), time.time()
-        value = LEAVING + _merged(stored, Changes(stored, stored.id), marks.revision)
-        used_after = now - (stored.lifetime or self.lifetime)
-        written = (stored.last_used_at, marks.revision + 1, value, checksum(key, value))
-        unchanged = (marks.rowid, marks.revision, used_after, math.inf)
-        if not connection.update_if_unchanged(written, unchanged):
+        marks: Marks = stored.marks
+        now, lifetime = time.time(), stored.lifetime or self.lifetime
+        if now >= self._absolute_end(stored.created_at):
             return None
-        return stored._replace(marks=marks._replace(revision=marks.revision + 1))
+        revision, last_used_at = marks.revision + 1, last_use(stored, now)
+        value = LEAVING + _merged(stored, Changes(stored, stored.id), marks.revision)
+        purge_after = self._purge_after(stored.created_at, last_used_at, lifetime)
+        self._database.note_logged(_PAGES_PER_ROW, len(value))
+        if not connection.update_if_unchanged(
+            (
+                last_used_at,
+                revision,
+                value,
+                checksum(marks.key, value),
+                marks.key,
+                stored.created_at,
+                purge_after,
+            ),
+            (marks.number, marks.revision, now - lifetime, math.inf),
+        ):
+            return None
+        left = marks._replace(revision=revision, purge_after=purge_after)
+        return stored._replace(last_used_at=last_used_at, marks=left)
 
     def _forget_left(self, connection: SessionConnection, stored: StoredSession) -> None:
-        marks: _Marks = stored.marks
+        marks: Marks = stored.marks
         with connection.transaction():
-            row = connection.find_by_rowid(marks.rowid)
-            if row is not None and row[3] == marks.revision and row[-1] == storage_key(stored.id):
-                connection.remove(marks.rowid, row[-1])
+            row = connection.find_by_rowid(marks.number)
+            if row is None:
+                return
+            value, revision = _version(row)
+            if is_leaving(value) and same_session(marks.revision, revision):
+                connection.replace(row[0], self._mark(row[-1], revision, LEAVING))
 
     def _adopt(self, connection: SessionConnection, stored: StoredSession) -> bool:
         now = time.time()
-        created_at, lifetime = stored.created_at or now, stored.lifetime or self.lifetime
-        key = storage_key(stored.id)
+        created_at, last_used_at = stored.created_at or now, stored.last_used_at or now
+        lifetime = stored.lifetime or self.lifetime
+        if now >= min(last_used_at + lifetime, self._absolute_end(created_at)):
+            return False
+        key, number = key_and_number(stored.id)
+        revision = secrets.randbits(48)
+        if isinstance(stored.marks, Marks):
+            number, revision = stored.marks.number, stored.marks.revision + 1
+        value = adopted(stored, revision)
+        purge_after = self._purge_after(created_at, last_used_at, lifetime)
+        adoptee = Row(key, created_at, last_used_at, revision, purge_after, value)
         with connection.transaction():
-            row = connection.find_by_key(key)
-            if row is not None and not (type(row[5]) is bytes and row[5].startswith(LEAVING)):
-                return False
-            if now >= self._absolute_end(created_at):
-                return False
-            revision = secrets.randbits(48)
-            value = adopted(stored, revision)
-            last_used_at = stored.last_used_at or now
-            purge_after = self._purge_after(created_at, last_used_at, lifetime)
             self._database.note_logged(_PAGES_PER_ROW, len(value))
-            connection.insert(
-                number_for(key), Row(key, created_at, last_used_at, revision, purge_after, value)
-            )
+            row = connection.find_by_rowid(number) or connection.find_by_key(key)
+            if row is None:
+                connection.insert(number, adoptee)
+            elif gives_way(*_version(row), stored):
+                connection.replace(row[0], adoptee)
+            else:
+                return False
         return True
+
+    def _end(self, connection: SessionConnection, rowid: int, key: bytes, revision: int) -> None:
+        """End a session, by no login: mostly nothing is left of it."""
+        if self.remembers_ends:
+            connection.replace(rowid, self._mark(key, revision, TOMBSTONE))
+        else:
+            connection.remove(rowid, key)
+
+    def _mark(self, key: bytes, revision: int, value: bytes) -> Row:
+        """Return what a session has left that is not here any more."""
+        return Row(key, 0.0, 0.0, revision + 1, time.time() + REMEMBERED, value)
 
     def _remove_expired(self, connection: SessionConnection) -> int:
         removed = connection.remove_expired(*self._cleanup_arguments())
@@ -430,7 +465,7 @@ class DiskStore(SessionStore):
 
         One statement and no transaction: half the time of the other way.
         """
-        marks: _Marks = base.marks
+        marks: Marks = base.marks
         if now >= self._absolute_end(base.created_at):
             return False
         used_after, now = now - (base.lifetime or self.lifetime), last_use(base, now)
@@ -439,7 +474,7 @@ class DiskStore(SessionStore):
         lifetime = changes.lifetime_on(base) or self.lifetime
         purge_after = self._purge_after(created_at, now, lifetime)
         value_only = (now, marks.revision + 1, value, checksum(key, value))
-        unchanged = (marks.rowid, marks.revision, used_after, now)
+        unchanged = (marks.number, marks.revision, used_after, now)
         margin = EXPIRY_MARGIN * lifetime
         if changes.id_changed or not 0 <= purge_after - marks.purge_after < margin:
             self._database.note_logged(_PAGES_PER_ROW, len(value))
@@ -487,7 +522,7 @@ class DiskStore(SessionStore):
             last_used_at=last_used_at,
             lifetime=content.lifetime or 0.0,
             expire_on_close=content.expire_on_close,
-            marks=_Marks(rowid, revision, purge_after, content.flashed),
+            marks=Marks(rowid, key, revision, purge_after, content.flashed),
         )
 
     def _row(
@@ -505,7 +540,8 @@ class DiskStore(SessionStore):
     def _tombstone(self, key: bytes, found: StoredSession, now: float) -> Row:
         """Return a row that says when the session in its place was ended by a login."""
         # Never used, so that gc() removes it whatever the lifetimes are.
-        return Row(key, now, 0.0, found.marks.revision + 1, now + self.overlap, TOMBSTONE)
+        end = now + (REMEMBERED if self.remembers_ends else self.overlap)
+        return Row(key, now, 0.0, found.marks.revision + 1, end, TOMBSTONE)
 
     def _is_tombstone(self, row: Found, now: float) -> bool:
         return row[5] == TOMBSTONE and self._is_recent(row, now)
@@ -530,8 +566,17 @@ def _same_session(found: StoredSession, base: StoredSession) -> bool:
     return same_session(found.marks.revision, base.marks.revision)
 
 
+def _version(row: Found) -> tuple[bytes, int]:
+    """Return the value and the revision of a row, or what is no value if it is damaged."""
+    _, _, _, revision, _, value, tag, key = row
+    intact = type(value) is bytes and type(revision) is int and 0 <= revision < _MAX_REVISION
+    if intact and tag == checksum(key, value):
+        return value, revision
+    return b"damaged", 0
+
+
 def _merged(found: StoredSession, changes: Changes, since: int) -> bytes:
-    marks: _Marks = found.marks
+    marks: Marks = found.marks
     return merged(found, marks.flashed, marks.revision + 1, changes, since)
 
 

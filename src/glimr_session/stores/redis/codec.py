@@ -10,20 +10,30 @@ import hashlib
 import re
 import struct
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Final
 
 import redis
+from redis import exceptions
 
 from ..._log import warn
 from ...errors import StoreUnavailable
 from .._server import MADE, NONCE_SIZE, Command, Entry, Extend, Find, Insert, Swap
 
-__all__ = ["ERRORS", "SCRIPTS", "Codec", "bare"]
+__all__ = ["ERRORS", "LOST", "SCRIPTS", "Codec", "bare"]
 
-ERRORS: Final = (redis.RedisError, redis.exceptions.RedisClusterException, OSError)
+ERRORS: Final = (redis.RedisError, exceptions.RedisClusterException, OSError)
 """What redis-py raises when it has no answer, or one that is an error."""
+
+LOST: Final = (redis.ConnectionError, redis.ReadOnlyError)
+"""The connection was lost, perhaps with the answer; or the server has become a replica, and the
+next connection may lead to its master."""
+
+# Errors of that kind that say otherwise.
+_HOPELESS: Final = (
+    redis.AuthenticationError,
+    exceptions.BusyLoadingError,
+    exceptions.MaxConnectionsError,
+)
 
 _NONCES: Final = 6 * NONCE_SIZE
 
@@ -111,13 +121,24 @@ class Codec:
             return MADE
         return self._entry(command.number, answer)  # type: ignore[union-attr]  # no Find
 
-    @contextmanager
-    def outages(self) -> Iterator[None]:
-        """Raise StoreUnavailable for the errors of redis-py."""
-        try:
-            yield
-        except ERRORS as error:
+    def next_attempt(
+        self, words: tuple[Any, ...], error: Exception, *, again: bool
+    ) -> tuple[tuple[Any, ...], bool]:
+        """Return what to send after an error, and whether an answer may have been lost.
+
+        Args:
+            words: what was sent.
+            error: what came of it.
+            again: whether an answer had been lost before: two attempts are enough.
+
+        Raises:
+            StoreUnavailable: there is nothing to send.
+        """
+        if isinstance(error, exceptions.NoScriptError) and words[0] == "EVALSHA":
+            return ("EVAL", SCRIPTS[words[1]], *words[2:]), again  # the server was restarted since
+        if again or not isinstance(error, LOST) or isinstance(error, _HOPELESS):
             raise self.outage(error) from bare(error)
+        return words, True
 
     def outage(self, error: Exception) -> StoreUnavailable:
         """Return the error that a request is told of."""
@@ -144,7 +165,7 @@ class Codec:
         if value is None:
             return None
         if value[:2] != _FORMAT or len(value) < _HEADER.size:
-            if re.match(rb"g\d", value):
+            if re.match(rb"g[2-9]", value):
                 raise StoreUnavailable(
                     f"the session store on {self.place} was written by a later version of "
                     "glimr_session; update this one"

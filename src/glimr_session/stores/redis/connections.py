@@ -1,4 +1,4 @@
-"""Connections to Redis, and the two attempts at a command."""
+"""Connections to Redis, for threads and for event loops."""
 
 from __future__ import annotations
 
@@ -7,39 +7,32 @@ import os
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, Protocol, TypeAlias
 
 import redis
 import redis.asyncio
+from redis import exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from .codec import ERRORS, SCRIPTS
+from .codec import ERRORS, LOST
 
 __all__ = [
     "AsyncConnections",
     "Caller",
     "ClusterConnections",
     "Connections",
-    "attempts",
     "connections_of",
+    "connector",
+    "sentinels_of",
 ]
 
 _PAUSE: Final = 0.001  # seconds between two looks for a connection that is free
 
 _MAX_REDIRECTIONS: Final = 5  # of one command, in a Cluster that is changing
-
-# The connection was lost, perhaps with the answer; or the server has become a replica, and the
-# next connection may lead to its master. Then come errors of that kind that say otherwise.
-_LOST: Final = (redis.ConnectionError, redis.ReadOnlyError)
-_HOPELESS: Final = (
-    redis.AuthenticationError,
-    redis.exceptions.BusyLoadingError,
-    redis.exceptions.MaxConnectionsError,
-)
 
 
 class Caller(Protocol):
@@ -83,7 +76,7 @@ class Connections:
         slot = self._take(slots)
         try:
             return self._ask(slot, words, asking)
-        except _LOST:
+        except LOST:
             self.close()  # the server was restarted, or another one has its place
             raise
         finally:
@@ -179,7 +172,7 @@ class ClusterConnections:
     """
 
     def __init__(self, client: redis.RedisCluster, limit: int, timeout: float) -> None:
-        self._client = client
+        self._client: Any = client  # its types differ from version to version
         self._limit = limit
         self._timeout = timeout
         self._servers: dict[tuple[str, int], Connections] = {}
@@ -188,13 +181,13 @@ class ClusterConnections:
         key = words[1] if words[0] == "GET" else words[3]
         try:
             return self._call(key, words)
-        except (redis.ConnectionError, redis.TimeoutError, redis.exceptions.ClusterDownError):
+        except (redis.ConnectionError, redis.TimeoutError, exceptions.ClusterDownError):
             self._refresh()
             raise
 
     def ping(self) -> None:
         try:
-            for node in self._client.get_primaries():  # type: ignore[no-untyped-call]
+            for node in self._client.get_primaries():
                 self._at(node.host, node.port).ping()
         except ERRORS:
             self._refresh()
@@ -205,24 +198,24 @@ class ClusterConnections:
             connections.close()
 
     def _call(self, key: str, words: tuple[Any, ...]) -> Any:
-        node = self._client.get_node_from_key(key)  # type: ignore[no-untyped-call]
+        node = self._client.get_node_from_key(key)
         server, asking = self._at(node.host, node.port), False
         for _ in range(_MAX_REDIRECTIONS):
             try:
                 return server.call(*words, asking=asking)
-            except redis.exceptions.AskError as error:
-                asking = not isinstance(error, redis.exceptions.MovedError)
+            except exceptions.AskError as error:  # or MovedError, which is one
+                asking = not isinstance(error, exceptions.MovedError)
                 server = self._at(
                     *self._client.nodes_manager.remap_host_port(error.host, error.port)
                 )
             if not asking:
                 self._refresh()
-        raise redis.exceptions.ClusterDownError("the Cluster does not say which server has a key")
+        raise exceptions.ClusterDownError("the Cluster does not say which server has a key")
 
     def _at(self, host: str, port: int) -> Connections:
         found = self._servers.get((host, port))
         if found is None:
-            node = self._client.get_default_node()  # type: ignore[no-untyped-call]
+            node = self._client.get_default_node()
             pool = self._client.get_redis_connection(node).connection_pool
             connect = connector(pool, host=host, port=port)
             made = Connections(connect, self._limit, self._timeout)
@@ -259,11 +252,19 @@ class AsyncConnections:
             self._free.release()
 
     async def close(self) -> None:
-        """Close the client."""
+        """Close the client, and those of its sentinels."""
         await self._client.aclose()
+        for sentinel in sentinels_of(self._client):
+            await sentinel.aclose()
 
 
 AsyncClient: TypeAlias = redis.asyncio.Redis | redis.asyncio.RedisCluster
+
+
+def sentinels_of(client: Any) -> list[Any]:
+    """Return the clients that ask the sentinels, if a client has such."""
+    manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
+    return [] if manager is None else [*manager.sentinels]
 
 
 def connections_of(
@@ -283,25 +284,7 @@ def connector(pool: redis.ConnectionPool, **options: Any) -> Callable[[], Any]:
 
 def exhausted(limit: int, timeout: float) -> redis.ConnectionError:
     """Return the error for a process whose connections are all in use."""
-    return redis.exceptions.MaxConnectionsError(
+    return exceptions.MaxConnectionsError(
         f"all {limit} connections of this process were in use for {timeout:g} s; "
         "set [redis] max_connections to the number of its threads"
     )
-
-
-def attempts(words: tuple[Any, ...]) -> Generator[tuple[Any, ...], Any, tuple[Any, bool]]:
-    """Yield what to send; be sent the answer, or thrown the error. Tries twice at most.
-
-    Returns:
-        The answer, and whether an earlier one was lost.
-    """
-    again = False
-    while True:
-        try:
-            return (yield words), again
-        except redis.exceptions.NoScriptError:  # the server was restarted since
-            words = "EVAL", SCRIPTS[words[1]], *words[2:]
-        except _LOST as error:
-            if again or isinstance(error, _HOPELESS):
-                raise
-            again = True

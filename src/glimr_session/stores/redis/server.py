@@ -10,13 +10,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeAlias
-from urllib.parse import SplitResult, urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit
 
 import redis
 import redis.asyncio
+import redis.asyncio.cluster
 import redis.asyncio.retry
 import redis.asyncio.sentinel
+import redis.cluster
+import redis.connection
 import redis.sentinel
+from redis import exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -24,7 +28,7 @@ from ..._log import warn
 from ...errors import ConfigError, StoreUnavailable
 from .._server import Entry, Extend, Insert, Read, Swap
 from .codec import ERRORS, SCRIPTS, Codec, bare
-from .connections import AsyncClient, Caller, connector
+from .connections import AsyncClient, Caller, connector, sentinels_of
 
 __all__ = ["EXAMPLES", "Client", "Server", "Url", "check_server", "place_of", "pools", "starting"]
 
@@ -34,11 +38,13 @@ _SCHEMES: Final = ("redis", "rediss", "unix")
 
 _KINDS: Final = ("", "cluster", "sentinel")
 
+_PORTS: Final = {"cluster": 6379, "sentinel": 26379}
+
 _LEAST_VERSION: Final = (6, 2)
 
 EXAMPLES: Final = (
     'write it as "redis://user:password@host:6379/0", "rediss://..." for TLS, '
-    '"unix:///path/to/socket", "redis+cluster://host:6379" or '
+    '"unix:///path/to/socket", "redis+cluster://host:6379,host:6379" or '
     '"redis+sentinel://host:26379,host:26379/service"'
 )
 
@@ -49,9 +55,9 @@ UNVERIFIED: Final = (
 
 
 _RIGHTS: Final = (
-    "+ping", "+info", "+get", "+set", "+del", "+getrange", "+setrange", "+pexpire", "+eval",
-    "+evalsha", "+select", "+cluster|slots",
-)  # fmt: skip
+    "+ping +info +get +set +del +getrange +setrange +pexpire +eval +evalsha +select "
+    "+command +cluster|slots"
+)
 
 
 class Url(str):
@@ -78,6 +84,7 @@ class Server:
         self.url = url
         self.place = ""
         self.user = "default"
+        self._kwargs: Any = {}
         self._options: dict[str, Any] = {
             "socket_timeout": timeout,
             "socket_connect_timeout": timeout,
@@ -97,20 +104,20 @@ class Server:
             wrong = _mistake(parts, scheme, self._kind)
             if wrong:
                 return wrong
-            credentials, at, host = parts.netloc.rpartition("@")
-            path = parts.path
-            self.place = host or path.strip("/") or "localhost"
-            if self._kind == "cluster":
-                path = ""
-            elif self._kind == "sentinel":
-                self._service, path = path.strip("/"), ""
-                self._sentinels = [_address(item) for item in host.split(",")]
-                host = host.partition(",")[0]
+            credentials, at, hosts = parts.netloc.rpartition("@")
+            path = parts.path.strip("/")
+            self.place = hosts or path or "localhost"
+            if self._kind:
+                self._service = path
+                self._addresses = [_address(item, self._kind) for item in hosts.split(",")]
+                hosts = path = ""
             if scheme == "rediss":
                 self._options["ssl_check_hostname"] = True
-            plain = (scheme, f"{credentials}{at}{host}", path, parts.query, "")
-            self._plain_url = urlunsplit(plain)
+            rest = (parts.path if path else "") + f"?{parts.query}"
+            self._plain_url = f"{scheme}://{credentials}{at}{hosts}{rest}"
             pool = redis.ConnectionPool.from_url(self._plain_url, **self._options)
+            named = redis.connection.parse_url(self._plain_url)  # type: ignore[no-untyped-call]
+            self._kwargs = {**self._options, **named}
         except ValueError as error:
             about_option = str(error).startswith("Invalid value for")
             return str(error).rstrip(".") if about_option else "it cannot be read"
@@ -123,6 +130,8 @@ class Server:
         about_sentinels = {name.removeprefix("sentinel_"): kwargs.pop(name) for name in names}
         if names and self._kind != "sentinel":
             return f"{names[0]} is for sentinels"
+        if "max_connections" in self._kwargs:
+            return "max_connections is a setting of its own"
         self.user = kwargs.get("username") or "default"
         for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
             if kwargs.get(name) and not Path(kwargs[name]).is_file():
@@ -137,39 +146,49 @@ class Server:
         weaker = {"ssl_cert_reqs", "ssl_check_hostname"} & {*about_sentinels}
         if weaker or not is_verified(connection):
             return UNVERIFIED
-        if self._kind == "sentinel":
-            tls = {"ssl": True} if is_tls else {}
-            alike = ("socket_", "ssl_", "protocol")
-            shared = {name: kwargs[name] for name in kwargs if name.startswith(alike)}
-            own = {name: kwargs[name] for name in kwargs if name not in ("host", "port")}
-            self._sentinel_kwargs = {**shared, **tls, **about_sentinels}
-            self._kwargs = {**own, **tls}
+        alike = ("socket_", "ssl", "protocol")
+        tls = {"ssl": True} if is_tls else {}
+        leave = ("connection_class", *names)
+        self._kwargs = {key: self._kwargs[key] for key in self._kwargs if key not in leave} | tls
+        shared = {key: self._kwargs[key] for key in self._kwargs if key.startswith(alike)}
+        self._sentinel_kwargs = {**shared, **about_sentinels}
         return ""
 
     def client(self) -> Client:
-        """Return a client for threads; it makes connections, and is asked at the start."""
-        retry = Retry(NoBackoff(), 0)  # see connections.attempts
+        """Return a client for threads; it is asked at the start, and makes connections."""
+        retry = Retry(NoBackoff(), 0)  # see Codec.next_attempt
         if self._kind == "cluster":
-            return redis.RedisCluster.from_url(self._plain_url, retry=retry, **self._options)
+            node: Any = redis.cluster.ClusterNode
+            nodes = [node(*address) for address in self._addresses]
+            return redis.RedisCluster(startup_nodes=nodes, retry=retry, **self._kwargs)
         if self._kind == "sentinel":
             return self._master_of(redis.sentinel.Sentinel, retry)  # type: ignore[no-any-return]
         return redis.Redis.from_url(self._plain_url, retry=retry, **self._options)
 
-    def async_client(self) -> AsyncClient:
-        """Return a client for the running event loop."""
-        retry = redis.asyncio.retry.Retry(NoBackoff(), 0)
-        if self._kind == "cluster":
-            return redis.asyncio.RedisCluster.from_url(
-                self._plain_url, retry=retry, **self._options
-            )
-        if self._kind == "sentinel":
-            return self._master_of(redis.asyncio.sentinel.Sentinel, retry)  # type: ignore[no-any-return]
-        return redis.asyncio.Redis.from_url(self._plain_url, retry=retry, **self._options)
+    def async_client(self, known: Client, limit: int) -> AsyncClient:
+        """Return a client for the running event loop.
 
-    def _master_of(self, sentinel: Callable[..., Any], retry: Any) -> Any:
+        Args:
+            known: the one for threads.
+            limit: connections at most.
+        """
+        retry = redis.asyncio.retry.Retry(NoBackoff(), 0)
+        if isinstance(known, redis.RedisCluster):  # the nodes that the URL names may be gone
+            found = known.get_nodes()  # type: ignore[no-untyped-call]
+            nodes = [redis.asyncio.cluster.ClusterNode(node.host, node.port) for node in found]
+            return redis.asyncio.RedisCluster(startup_nodes=nodes, retry=retry, **self._kwargs)
+        if self._kind == "sentinel":
+            sentinel = redis.asyncio.sentinel.Sentinel
+            return self._master_of(sentinel, retry, max_connections=limit)  # type: ignore[no-any-return]
+        return redis.asyncio.Redis.from_url(
+            self._plain_url, retry=retry, max_connections=limit, **self._options
+        )
+
+    def _master_of(self, sentinel: Callable[..., Any], retry: Any, **options: Any) -> Any:
         """Return a client for the master of the service, whichever that is by then."""
-        found = sentinel(self._sentinels, sentinel_kwargs={**self._sentinel_kwargs, "retry": retry})
-        return found.master_for(self._service, **self._kwargs, retry=retry)
+        kwargs = {**self._sentinel_kwargs, "retry": retry}
+        found = sentinel(self._addresses, sentinel_kwargs=kwargs)
+        return found.master_for(self._service, **self._kwargs, **options, retry=retry)
 
 
 def _mistake(parts: SplitResult, scheme: str, kind: str) -> str:
@@ -192,11 +211,12 @@ def _mistake(parts: SplitResult, scheme: str, kind: str) -> str:
     return "" if not path or path.isdecimal() else "its path is no number of a database"
 
 
-def _address(item: str) -> tuple[str, int]:
-    host, _, port = item.rpartition(":")
-    if not host or not port.isdecimal():
-        raise ValueError("no host:port")
-    return host.strip("[]"), int(port)
+def _address(item: str, kind: str) -> tuple[str, int]:
+    """Return host and port; ValueError if there is no host."""
+    parts = urlsplit(f"//{item}")
+    if not parts.hostname:
+        raise ValueError("no host")
+    return parts.hostname, parts.port or _PORTS[kind]
 
 
 def is_verified(connection: Any) -> bool:
@@ -211,7 +231,7 @@ def place_of(client: Client | None) -> str:
     if client is None:
         return ""
     if isinstance(client, redis.RedisCluster):
-        node = client.get_default_node()  # type: ignore[no-untyped-call]
+        node: Any = client.get_default_node()  # type: ignore[no-untyped-call]
         return f"{node.host}:{node.port}"
     pool = client.connection_pool
     kwargs = pool.connection_kwargs
@@ -220,11 +240,12 @@ def place_of(client: Client | None) -> str:
 
 
 def pools(client: Client) -> list[redis.ConnectionPool]:
-    """Return the pools of redis-py's that a client has."""
+    """Return the pools of redis-py's that a client has, and its sentinels."""
     if isinstance(client, redis.RedisCluster):
         nodes = [node.redis_connection for node in client.get_nodes()]  # type: ignore[no-untyped-call]
         return [node.connection_pool for node in nodes if node is not None]
-    return [client.connection_pool]
+    sentinels = [found.connection_pool for found in sentinels_of(client)]
+    return [client.connection_pool, *sentinels]
 
 
 @contextmanager
@@ -237,12 +258,12 @@ def starting(place: str, user: str, prefix: str) -> Iterator[None]:
             f"redis_url: {place} refuses user and password: {error}. Correct them in the URL "
             "(percent-encoded), or set them on the server with ACL SETUSER."
         ) from bare(error)
-    except redis.exceptions.NoPermissionError as error:
+    except exceptions.NoPermissionError as error:
         raise ConfigError(
             f"redis_url: the user may not do what sessions need: {error}. Run on {place}: "
-            f"ACL SETUSER {user} ~{prefix}* {' '.join(_RIGHTS)}"
+            f"ACL SETUSER {user} {f'~{prefix}*' if 'key' in str(error) else _RIGHTS}"
         ) from bare(error)
-    except redis.exceptions.RedisClusterException as error:
+    except exceptions.RedisClusterException as error:
         if "Cluster mode is not enabled" not in str(error):
             raise _unusable(place, error) from bare(error)
         raise ConfigError(f"redis_url: {place} is no node of a Cluster; {EXAMPLES}") from bare(
@@ -282,7 +303,7 @@ def _infos(client: Client) -> list[dict[str, Any]]:
             found = client.info(target_nodes=redis.RedisCluster.PRIMARIES)
             return [found] if "redis_version" in found else [*found.values()]
         return [client.info()]
-    except redis.exceptions.NoPermissionError:
+    except exceptions.NoPermissionError:
         return []
 
 
@@ -318,9 +339,11 @@ def _try_out(connections: Caller, codec: Codec) -> None:
         Extend(entry.number, entry.key, 0.0, entry.purge_after),
         Swap(entry.number, entry.revision, None),
     )
+    known: set[str] = set()
     for command in commands:
         words = codec.words(command)
-        if words[0] == "EVALSHA":  # and the server knows the script from now on
+        if words[0] == "EVALSHA" and words[1] not in known:
+            known.add(words[1])  # from now on the server knows the script
             words = ("EVAL", SCRIPTS[words[1]], *words[2:])
         try:
             answer = connections.call(*words)

@@ -11,8 +11,8 @@ from ..._validation import Duration, safe_repr
 from ...errors import ConfigError
 from .._server import Command, PerLoop, ServerStore
 from ..base import DEFAULT_LIFETIME
-from .codec import ERRORS, Codec
-from .connections import AsyncConnections, Caller, attempts, connections_of
+from .codec import ERRORS, Codec, bare
+from .connections import AsyncConnections, Caller, connections_of
 from .server import EXAMPLES, Client, Server, Url, check_server, place_of, pools, starting
 
 __all__ = ["RedisStore", "redis_store"]
@@ -26,7 +26,7 @@ class RedisStore(ServerStore):
 
     Args:
         url: ``redis://``, ``rediss://`` or ``unix://``, as redis-py has them. For a Cluster,
-            ``redis+cluster://host:6379``; for the sentinels of a service,
+            ``redis+cluster://host:6379,host:6379``; for the sentinels of a service,
             ``redis+sentinel://host:26379,host:26379/service?db=0``; ``rediss+`` with TLS.
         client: a ``redis.Redis`` or ``RedisCluster`` instead, whose own timeouts and
             credentials hold. Event loops use it in threads.
@@ -34,8 +34,8 @@ class RedisStore(ServerStore):
         lifetime: the idle timeout, in seconds or as a ``timedelta``.
         absolute_lifetime: the absolute timeout, likewise; 0 is none.
         timeout: how long to wait for the server, and for a free connection, likewise.
-        max_connections: how many connections a process opens at most; each thread uses one at
-            a time.
+        max_connections: how many connections a process opens at most, to each server of a
+            Cluster; each thread uses one at a time, and event loops have as many each.
 
     Raises:
         ConfigError: the URL or a setting of the server is wrong, or redis-py is not installed.
@@ -50,6 +50,8 @@ class RedisStore(ServerStore):
     asks_own_clock: ClassVar[bool] = False
     expires_by_itself: ClassVar[bool] = True
     finds_by_id: ClassVar[bool] = False
+
+    _place = ""
 
     def __init__(
         self,
@@ -81,14 +83,18 @@ class RedisStore(ServerStore):
             max_connections=max_connections,
         )
         self._server = Server(url, self._timeout)
-        place = self._server.place or place_of(client)
-        self._codec = Codec(prefix, place)
-        with starting(place, self._server.user, prefix):
+        self._place = self._server.place or place_of(client)
+        self._codec = Codec(prefix, self._place)
+        with starting(self._place, self._server.user, prefix):
             self._client = client or self._server.client()
             self._connections = connections_of(self._client, max_connections, self._timeout)
             check_server(self._client, self._connections, self._codec)
         self._loops = PerLoop(
-            lambda: AsyncConnections(self._server.async_client(), max_connections, self._timeout),
+            lambda: AsyncConnections(
+                self._server.async_client(self._client, max_connections),
+                max_connections,
+                self._timeout,
+            ),
             AsyncConnections.close,
         )
         self.close()  # the process may fork now
@@ -97,12 +103,14 @@ class RedisStore(ServerStore):
         return self._pickled, ()
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._codec.place})"
+        return f"{type(self).__name__}({self._place})"
 
     def gc(self) -> int:
         """Return 0: the server removes what has expired."""
-        with self._codec.outages():
+        try:
             self._connections.ping()
+        except ERRORS as error:
+            raise self._codec.outage(error) from bare(error)
         return 0
 
     def close(self) -> None:
@@ -126,21 +134,14 @@ class _Executor:
         self._connections = connections
 
     def execute(self, command: Command) -> Any:
-        tries = attempts(self._codec.words(command))
-        with self._codec.outages():
-            words = next(tries)
-            while True:
-                try:
-                    answer = self._connections.call(*words)
-                except ERRORS as error:
-                    words = tries.throw(error)
-                    continue
-                try:
-                    tries.send(answer)
-                except StopIteration as done:
-                    answer, again = done.value
-                    break
-        return self._codec.result(command, answer, again=again)
+        words, again = self._codec.words(command), False
+        while True:
+            try:
+                answer = self._connections.call(*words)
+            except ERRORS as error:
+                words, again = self._codec.next_attempt(words, error, again=again)
+            else:
+                return self._codec.result(command, answer, again=again)
 
     def close(self) -> None:
         """Do nothing: each command used a connection of its own."""
@@ -154,22 +155,15 @@ class _AsyncExecutor:
         self._loops = loops
 
     async def execute(self, command: Command) -> Any:
-        tries = attempts(self._codec.words(command))
-        with self._codec.outages():
-            connections = await self._loops.get()
-            words = next(tries)
-            while True:
-                try:
-                    answer = await connections.call(*words)
-                except ERRORS as error:
-                    words = tries.throw(error)
-                    continue
-                try:
-                    tries.send(answer)
-                except StopIteration as done:
-                    answer, again = done.value
-                    break
-        return self._codec.result(command, answer, again=again)
+        connections = await self._loops.get()
+        words, again = self._codec.words(command), False
+        while True:
+            try:
+                answer = await connections.call(*words)
+            except ERRORS as error:
+                words, again = self._codec.next_attempt(words, error, again=again)
+            else:
+                return self._codec.result(command, answer, again=again)
 
     async def close(self) -> None:
         """Do nothing: each command used a connection of its own."""
