@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, LiteralString, NamedTuple
 
 import psycopg
 import redis
@@ -123,7 +123,8 @@ def _at_once(store: RedisStore, used: Callable[[], float], rounds: int) -> tuple
     lasts_until = time.time() + LIFETIME
     values = fill(store, _CONNECTIONS)
     commands = [redis_commands(store, value, lasts_until) for value in values]
-    taken = []
+    taken: list[float] = []
+    answers: list[Any] = []
     for which in (0, 1):
         packed = [
             connection.pack_command(*redis_words(store, command[which]))
@@ -176,7 +177,7 @@ def _log(admin: psycopg.Connection[Any], store: SqlStore, values: list[str]) -> 
 _POSITION: Final = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')"
 
 
-def _number(connection: psycopg.Connection[Any], query: str) -> float:
+def _number(connection: psycopg.Connection[Any], query: LiteralString) -> float:
     row: Any = connection.execute(query).fetchone()
     return float(row[0])
 

@@ -39,7 +39,7 @@ _THREADS: Final = 32
 _RATE: Final = 200.0  # requests per second: 4 of 8 cores, at 20 ms of processor time each
 _PAGE: Final = 0.040
 _NETWORK: Final = 0.000_1  # one way
-_WEB_MACHINES: Final = (1, 10, 50, 100, 200, 300, 400)
+_WEB_MACHINES: Final = (1, 10, 50, 100, 120, 140, 160)
 _CHANNELS: Final = {"Redis": 1, "PostgreSQL": _CORES}
 _FULL: Final = 0.98  # of a server: beyond, the queue has no end
 

@@ -16,14 +16,14 @@ from glimr_session._request.request_session import RequestSession, StoreBinding
 from glimr_session._request.signing import CookieSigner
 from glimr_session._session.serialization import encode
 from glimr_session.stores import cookie as cookie_store
-from glimr_session.stores.disk import store as disk_store
+from glimr_session.stores._versions import decode_content
 
 __all__ = ["DECODERS", "ENDLESS", "WORDS", "begin", "check", "run", "seeds", "use"]
 
 ENDLESS: Final = CookieStore(lifetime=1e12)
 """A store that takes any session for alive, whenever it was last used."""
 
-DECODERS: Final[list[Callable[[bytes], Any]]] = [cookie_store._decode, disk_store._decode]
+DECODERS: Final[list[Callable[[bytes], Any]]] = [cookie_store._decode, decode_content]
 """How the stores read what they have written."""
 
 _SIGNER: Final = CookieSigner(["a key that signs what a store may find"], "fuzz")

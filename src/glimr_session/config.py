@@ -74,7 +74,11 @@ _TEXT: Final = _Field("a string", lambda value: isinstance(value, str))
 _FLAG: Final = _Field("true or false", lambda value: isinstance(value, bool), _parse_flag)
 _NUMBER: Final = _Field("a number", _is_number, _parse_number)
 _MINUTES: Final = _Field("a number of minutes", _is_number, _parse_number)
-_COUNT: Final = _Field("a whole number", lambda value: type(value) is int, _parse_count)
+_COUNT: Final = _Field(
+    "a whole number from 0 to 1,000,000",
+    lambda value: type(value) is int and 0 <= value <= 1_000_000,
+    _parse_count,
+)
 
 # One line for each setting of a file, a mapping or the environment.
 _FIELDS: Final = {

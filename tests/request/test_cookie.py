@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from glimr_session import ConfigError, SessionTooLarge
 from glimr_session._request.cookie import SessionCookie
 from glimr_session._request.origin import Origin
-from glimr_session._request.signing import CookieSigner
+from glimr_session._request.signing import CookieSigner, VerifiedCookie
 
 KEY = "a first key of 32 characters, at least"
 

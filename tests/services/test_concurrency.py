@@ -12,12 +12,14 @@ from typing import Final
 import pytest
 
 from glimr_session import SqlStore
-from tests.servers.test_concurrency import *  # noqa: F403  # the tests
-from tests.servers.test_concurrency import PROCESSES, THREADS, begin, everywhere
+from tests.servers import test_concurrency as scenes
+from tests.support.concurrency import begin, everywhere
 from tests.support.servers import Server, running
 from tests.support.services import DatabaseServer, RedisCluster, RedisServer
 
 TABLE: Final = "concurrent_sessions"
+
+globals().update({name: value for name, value in vars(scenes).items() if name[:5] == "test_"})
 
 
 def redis_settings(url: str) -> dict[str, str]:
@@ -63,8 +65,8 @@ def server(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) ->
         app="tests.support.concurrency_app:site",
         store=environ["GLIMR_SESSION_STORE"],
         environ=environ,
-        processes=PROCESSES,
-        threads=THREADS,
+        processes=scenes.PROCESSES,
+        threads=scenes.THREADS,
     ) as found:
         everywhere(found, begin(found))  # gunicorn listens before its processes are there
         yield found

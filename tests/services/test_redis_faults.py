@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import socket
+import sys
 import threading
 import time
 import warnings
@@ -637,14 +638,16 @@ SOURCES: Final = (
 """The modules that are interrupted."""
 
 
-# A socket that redis-py was about to keep is closed by Python.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_exception_at_any_instruction_loses_no_connection_and_no_answer(
-    redis: RedisServer,
+    valkey: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After each, all connections can be used at once, and every answer is that of its command."""
-    redis.ask("FLUSHALL")
-    store = RedisStore(redis.url, timeout=TIMEOUT, max_connections=2)
+    # Redis 7.0 refuses CLIENT SETINFO, and an exception that a trace function raises while redis-py
+    # handles that would leave Python believing that it still does.
+    valkey.ask("FLUSHALL")
+    # pytest keeps the exceptions of finalizers, and with them the frames that were interrupted.
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+    store = RedisStore(valkey.url, timeout=TIMEOUT, max_connections=2)
     one, other = begin(store, put("name", "one")), begin(store, put("name", "other"))
     connections = store._connections
     assert isinstance(connections, Connections)
@@ -654,8 +657,11 @@ def test_an_exception_at_any_instruction_loses_no_connection_and_no_answer(
             store.open(one)
 
     at = 0
-    while interrupt(read, at := at + 1, SOURCES):
+    while place := interrupt(read, at := at + 1, SOURCES):
         slots = connections._own_slots()
+        if len(slots.all) > len(slots.free):
+            gc.collect()  # an exception in redis-py may hold its own frames
+        assert len(slots.all) == len(slots.free), place
         slots.free.extend([connections._take(slots) for _ in range(2)])
         assert data(store, other) == {"name": "other"}
         assert data(store, one) == {"name": "one"}
@@ -760,9 +766,7 @@ def test_children_of_a_process_that_uses_the_store_read_their_own_answers(
 # Failover.
 
 
-def test_a_master_that_becomes_a_replica_is_an_outage(
-    redis: RedisServer, valkey: RedisServer
-) -> None:
+def test_a_master_that_becomes_a_replica_is_an_outage(redis: RedisServer) -> None:
     """Its writes fail by name; when it is a master again the store goes on."""
     store = RedisStore(redis.url, timeout=TIMEOUT)
     cookie_value = begin(store)

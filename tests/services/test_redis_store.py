@@ -118,7 +118,7 @@ def test_any_order_of_steps_is_as_one_request_after_the_other(redis: RedisServer
         store: Any = RedisStore(redis.url)
         database: Any = Keys(redis.port)
 
-    run_state_machine_as_test(OnRedis, settings=settings(stateful_step_count=40, max_examples=40))
+    run_state_machine_as_test(OnRedis, settings=settings(stateful_step_count=30, max_examples=25))
     OnRedis.store.close()
     OnRedis.database.client.close()
 

@@ -169,7 +169,9 @@ class SessionCookie:
 
     def expire_former(self) -> str:
         """Return the Set-Cookie header value that makes the browser forget a framework's cookie."""
-        return f"{self._former_start}; Max-Age=0; Path=/"
+        # Browsers ignore a cookie with such a prefix unless it is Secure.
+        secure = "; Secure" if self._former_start.startswith("__") else ""
+        return f"{self._former_start}; Max-Age=0; Path=/{secure}"
 
     def expire_others(self, origin: Origin) -> list[str]:
         """Return Set-Cookie header values for cookies that other settings may have left.

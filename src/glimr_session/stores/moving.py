@@ -117,7 +117,7 @@ class MovingStore(SessionStore):
         name = _name(base if coming is None else base._replace(marks=coming.stored.marks))
         for tried in range(_TRIES):
             if tried > 1:  # a process takes it away as often as this one brings it
-                time.sleep(random.uniform(0.0, tried * _PAUSE))
+                time.sleep(random.uniform(0.0, tried * _PAUSE))  # noqa: S311  # no secret
             result = CommitResult.GONE
             if here is not None:
                 result = self._new.commit(changes._replace(base=here), wait=wait)
@@ -136,7 +136,7 @@ class MovingStore(SessionStore):
         if coming is not None:
             coming.committed = result is not CommitResult.BUSY
         if changes.invalidated and here is not None and self._old.server_side:
-            self._old.forget_left(_at_any_version(here))  # if a process was killed before it did
+            self._forget_in_old(here)
         return result
 
     def gc(self) -> int:
@@ -237,6 +237,15 @@ class MovingStore(SessionStore):
             return base
         return self._new.open(base.id)
 
+    def _forget_in_old(self, ended: StoredSession) -> None:
+        """Remove what a process may have left there that was killed while it moved a session."""
+        marks = ended.marks
+        if not (self._keeps_marks and isinstance(marks, Marks)):
+            self._old.destroy(ended.id)
+            return
+        later = marks._replace(revision=marks.revision + _ALL_COMMITS)  # any version of it
+        self._old.forget_left(ended._replace(marks=later))
+
     @property
     def _keeps_marks(self) -> bool:
         return self._new.keeps_marks and self._old.keeps_marks
@@ -308,14 +317,6 @@ def _name(stored: StoredSession) -> str:
     """Return what a session is found by, wherever it is."""
     marks = stored.marks
     return join_cookie_value(stored.id, marks.number) if isinstance(marks, Marks) else stored.id
-
-
-def _at_any_version(stored: StoredSession) -> StoredSession:
-    """Return a session that has ended so that ``forget_left`` takes any version of it."""
-    marks = stored.marks
-    if not isinstance(marks, Marks):
-        return stored
-    return stored._replace(marks=marks._replace(revision=marks.revision + _ALL_COMMITS))
 
 
 def _mark(session_id: str) -> str:

@@ -865,6 +865,120 @@ class StoreContract:
         assert store.open(moves[-1]) is not None
         assert all(store.open(one) is None for one in [cookie_value, *moves[:-1]])
 
+    def test_a_session_that_is_leaving_is_left_alone(self, store: SessionStore) -> None:
+        """Nobody opens it or commits to it, but ``find`` returns it, until it has left."""
+        cookie_value = begin(store, put("a", 1), flash("x", 1))
+        slow, found = Request(store, cookie_value), store.open(cookie_value)
+        assert found is not None
+        assert store.find(cookie_value) == (found, False)
+        assert store.find(generate_id()) == (None, False)
+        left = store.leave(found)
+        assert left is not None
+        assert (left.id, left.data, left.flash) == (found.id, {"a": 1}, {"x": 1})
+        if not store.keeps_marks:
+            return
+        assert store.leave(found) is None
+        assert store.open(cookie_value) is None
+        assert store.touch(cookie_value) is False
+        assert slow.answer(put("b", 2)) is CommitResult.GONE
+        assert slow.answer(invalidate) is CommitResult.GONE
+        assert store.has_moved(cookie_value) is False
+        assert store.find(cookie_value) == (left, True)
+        for _ in range(2):
+            store.forget_left(left)
+            assert store.find(cookie_value) == (None, True)
+
+    def test_what_has_changed_does_not_leave_and_is_not_forgotten(
+        self, store: SessionStore
+    ) -> None:
+        """Only the version that was opened leaves; a session that has not left stays."""
+        if not store.keeps_marks:
+            return
+        cookie_value = begin(store)
+        found = store.open(cookie_value)
+        assert found is not None
+        Request(store, cookie_value).commit(put("b", 2))
+        assert store.leave(found) is None
+        store.forget_left(found)
+        assert content(store, cookie_value) == ({"a": 1, "b": 2}, {})
+
+    def test_an_adopted_session_is_as_it_was(self, store: SessionStore, clock: Clock) -> None:
+        """Id, content, lifetime and times are those it had elsewhere; and it is adopted once."""
+        if not store.server_side:
+            return
+        elsewhere = StoredSession(
+            id=generate_id(),
+            data={"a": 1},
+            flash={"x": 1},
+            created_at=clock.now - 100,
+            last_used_at=clock.now - 10,
+            lifetime=50.0,
+            expire_on_close=True,
+        )
+        assert store.adopt(elsewhere) is True
+        assert store.adopt(elsewhere._replace(data={"a": 2})) is False
+        found = store.open(elsewhere.id)
+        assert found is not None
+        assert (found.id, found.data, found.flash) == (elsewhere.id, {"a": 1}, {"x": 1})
+        if keeps_own_lifetime(store, elsewhere.id):
+            assert (found.lifetime, found.expire_on_close) == (50.0, True)
+        if store.keeps_marks:
+            assert found.created_at == elsewhere.created_at
+            clock.advance(39)
+            assert store.open(elsewhere.id) is not None
+            clock.advance(1)
+            assert store.open(elsewhere.id) is None
+            assert store.adopt(elsewhere._replace(id=generate_id())) is False  # it has expired
+        else:
+            Request(store, elsewhere.id).commit(put("b", 2))
+
+    def test_what_has_left_comes_back_but_no_version_from_before(self, store: SessionStore) -> None:
+        """A slow request may bring a session that has been here, and has left, since then."""
+        if not store.keeps_marks:
+            return
+        for forgotten in (True, False):
+            cookie_value = begin(store)
+            found = store.open(cookie_value)
+            assert found is not None
+            left = store.leave(found)
+            assert left is not None
+            if forgotten:
+                store.forget_left(left)
+            for old in (found, left):
+                assert store.adopt(old) is False
+            assert store.open(cookie_value) is None
+            revision = left.marks.revision + 5
+            later = left._replace(data={"a": 5}, marks=left.marks._replace(revision=revision))
+            assert store.adopt(later) is True
+            store.forget_left(left)
+            assert content(store, cookie_value) == ({"a": 5}, {})
+
+    @pytest.mark.parametrize("end", ["logout", "destroy", "login"])
+    def test_what_has_ended_is_not_adopted(
+        self, store: SessionStore, clock: Clock, end: str
+    ) -> None:
+        """While sessions are moved, the end of one is remembered for a while, and no longer."""
+        if not store.keeps_marks:
+            return
+        store.remembers_ends = True
+        cookie_value = begin(store)
+        found = store.open(cookie_value)
+        assert found is not None
+        if end == "destroy":
+            store.destroy(cookie_value)
+            store.destroy(cookie_value)
+        else:
+            Request(store, cookie_value).commit(
+                invalidate, *([put("user", 1)] if end == "login" else [])
+            )
+        clock.advance(300)
+        for old in (found, found._replace(marks=None)):
+            assert store.adopt(old) is False
+        assert store.find(cookie_value) == (None, False)
+        clock.advance(COLLECTED)
+        removed = store.gc()
+        assert store.expires_by_itself or removed == (2 if end == "login" else 1)
+
     def test_an_outage_is_not_absence(self, store: SessionStore, broken: SessionStore) -> None:
         """Every operation that needs the storage raises StoreUnavailable, with the cause."""
         session_id = generate_id()
@@ -881,6 +995,8 @@ class StoreContract:
             lambda: broken.touch(session_id),
             broken.gc,
             *([lambda: broken.has_moved(session_id)] if broken.atomic else []),
+            lambda: broken.find(session_id),
+            lambda: broken.adopt(base),
         ]
         for operation in operations:
             if broken.server_side:
