@@ -35,6 +35,12 @@ _PLOTS: Final = {
     "one-request.svg": _Plot(
         "((?:cookie|disk): read and write)", "What a session adds to a request", _US, log=True
     ),
+    "databases.svg": _Plot(
+        "((?:Redis|PostgreSQL): read and write)",
+        "The same with sessions on a server",
+        _US,
+        log=True,
+    ),
     "conversation.svg": _Plot("conversation, (.*)", "A conversation with an actor", _US, log=True),
     "growth.svg": _Plot("growth, (.*)", "Opening and committing a session of many", _US),
     "servers.svg": _Plot("servers, (.*)", "A page through real servers", "requests per second"),

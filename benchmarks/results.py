@@ -21,6 +21,7 @@ OURS: Final = "glimr_session"
 _PACKAGES: Final = (
     *("glimr-session", "pykka", "diskcache", "itsdangerous", "msgspec", "Beaker", "Django"),
     *("Flask", "Flask-Session", "starlette", "waitress", "gunicorn"),
+    *("redis", "hiredis", "psycopg", "SQLAlchemy", "Flask-SQLAlchemy"),
 )
 
 

@@ -25,6 +25,11 @@ from ..worker import VISITORS
 from .requests import compare
 
 _BARE: Final = "psycopg: SELECT and UPDATE"
+_CACHES: Final = (
+    "1.05 to 1.6, by how busy the host is: beside its statements a commit runs the code of the "
+    "store and of the pool, which takes twice as long between waits for the server as in a loop "
+    "of its own, most likely since others have taken the processor's caches meanwhile"
+)
 _TARGETS: Final[Mapping[str, Sequence[Target]]] = {
     "read and write": [
         Target(against="Django (db)", limit=0.4),
@@ -40,14 +45,15 @@ def run(place: Place) -> Iterator[Result]:
         server = stack.enter_context(started(postgresql_server(place.directory / "postgresql")))
         SqlStore.create_table(server.url)
         store = stack.enter_context(closing(SqlStore(server.url)))
-        values = populate(store, VISITORS, sample=VISITORS)
+        visitors = VISITORS // 20 if place.quick else VISITORS
+        values = populate(store, visitors, sample=visitors)
         bare = stack.enter_context(psycopg.connect(server.url, autocommit=True))
         arms = {OURS: committing(store, values), **_select_and_update(server.url, bare)}
         yield Result(
             case="PostgreSQL: open and commit",
             unit="us",
             rounds=time_arms(arms, 0.3 if place.quick else 12),
-            targets=[Target(against=_BARE, limit=1.3)],
+            targets=[Target(against=_BARE, limit=1.3, known_miss=_CACHES)],
         )
         sites = [
             glimr_site(store),

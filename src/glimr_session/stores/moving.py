@@ -258,7 +258,9 @@ class MovingStore(SessionStore):
         if stored is None:
             return present
         if present is None and self._new.open(_mark(session_id)) is not None:
-            return None  # it has ended, or has another id
+            present = self._new.open(session_id)  # it may have come before the mark did
+            if present is None:
+                return None  # it has ended, or has another id
         return (present or stored)._replace(marks=_Coming(self._old, stored, False, present))
 
     def _in_cookie(self, cookie_value: str) -> tuple[str, StoredSession | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import exc
@@ -17,7 +17,7 @@ from .._server import MADE
 from .errors import cause, outage
 from .statements import Found, Plan, entry_of
 
-__all__ = ["Connection", "Connections", "EngineConnections", "OwnConnections", "exhausted"]
+__all__ = ["Connection", "EngineConnections", "OwnConnections", "exhausted"]
 
 
 class Connection:
@@ -56,22 +56,6 @@ class Connection:
         return None
 
 
-class Connections(Protocol):
-    """Lends connections, each to one thread at a time."""
-
-    def take(self) -> Connection:
-        """Return a connection; StoreUnavailable if there is none."""
-
-    def give_back(self, connection: Connection) -> None:
-        """Take back a connection that is as it was."""
-
-    def discard(self, connection: Connection, *, lost: bool) -> None:
-        """Close a connection whose state is unknown; if it was lost, the idle ones are too."""
-
-    def close(self) -> None:
-        """Close idle connections, if they are the store's own."""
-
-
 class OwnConnections:
     """Connections of the store's own, which it keeps.
 
@@ -99,6 +83,7 @@ class OwnConnections:
             before_forks(self)
 
     def take(self) -> Connection:
+        """Return a connection; StoreUnavailable if there is none."""
         place = self._places.take()
         # In use, a connection has its place, and not the other way round: who loses one loses both.
         connection, place.connection = place.connection, None
@@ -112,6 +97,7 @@ class OwnConnections:
         return connection
 
     def give_back(self, connection: Connection) -> None:
+        """Take back a connection that is as it was."""
         place: Place[Connection] = connection.home
         connection.home = None
         place.connection = connection
@@ -120,6 +106,7 @@ class OwnConnections:
             self.close()
 
     def discard(self, connection: Connection, *, lost: bool) -> None:
+        """Close a connection whose state is unknown; if it was lost, the idle ones are too."""
         place: Place[Connection] = connection.home
         try:
             _close(connection)
@@ -129,54 +116,72 @@ class OwnConnections:
             self.close()
 
     def close(self) -> None:
+        """Close the idle ones."""
         for connection in self._places.empty():
             _close(connection)
 
     before_fork = close
 
-    def idle(self) -> int:
-        """Return how many there are that nobody uses."""
-        return self._places.idle()
-
 
 class EngineConnections:
-    """Connections of an engine's pool, which belong to somebody else."""
+    """Connections of an engine's pool, which belong to somebody else.
 
-    def __init__(self, engine: sa.Engine, options: Mapping[str, Any]) -> None:
+    Args:
+        engine: the engine.
+        options: for the driver's cursors.
+        give_up: closes a connection, and tells of an error.
+    """
+
+    def __init__(
+        self,
+        engine: sa.Engine,
+        options: Mapping[str, Any],
+        give_up: Callable[[Connection, BaseException], None],
+    ) -> None:
         self._engine = engine
         self._options = options
+        self._give_up = give_up
         self._errors = exc.SQLAlchemyError, engine.dialect.loaded_dbapi.Error
         self._inherited: list[object] = []
         self._pid = os.getpid()
 
     def take(self) -> Connection:
+        """As for ``OwnConnections``."""
         if self._pid != os.getpid():
             self._inherited.append(self._engine.pool)  # to be freed would be to be closed
             self._engine.dispose(close=False)
             self._pid = os.getpid()
         try:
             handle = self._engine.connect()
-            driver = handle.connection.dbapi_connection
-            cursors = handle.info.setdefault("glimr_session", {})  # gone with the connection
-            handle.execution_options(isolation_level="AUTOCOMMIT")  # may ask the server
         except exc.TimeoutError as error:
             message = "all connections of the engine's pool were in use"
             raise StoreUnavailable(message) from error.with_traceback(None)
         except self._errors as error:
             raise outage(error) from cause(error)
-        return Connection(driver, self._options, cursors, handle)
+        cursors = handle.info.setdefault("glimr_session", {})  # gone with the connection
+        driver = handle.connection.dbapi_connection
+        connection = Connection(driver, self._options, cursors, handle)
+        try:
+            handle.execution_options(isolation_level="AUTOCOMMIT")  # may ask the server
+        except BaseException as error:
+            self._give_up(connection, error)
+            raise
+        return connection
 
     def give_back(self, connection: Connection) -> None:
+        """Give it back to the pool."""
         connection.home.close()
 
     def discard(self, connection: Connection, *, lost: bool) -> None:
+        """As for ``OwnConnections``."""
         with suppress(*self._errors):
             connection.home.invalidate()
             connection.home.close()
         if lost:
             self._engine.dispose()
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Do nothing: that is up to their owner."""
 
 
 def exhausted(limit: int, timeout: float) -> StoreUnavailable:

@@ -15,7 +15,7 @@ from sqlalchemy import event, exc
 
 from ...errors import ConfigError, StoreUnavailable
 from .._server import PerLoop, missing_extra
-from .connections import Connection, Connections, EngineConnections, OwnConnections
+from .connections import Connection, EngineConnections, OwnConnections
 from .errors import advice, cause, outage
 from .loops import AsyncConnections
 from .statements import COMMIT, Plan
@@ -42,7 +42,7 @@ class Database:
         connections: those for threads.
     """
 
-    connections: Connections
+    connections: OwnConnections | EngineConnections
 
     def __init__(
         self,
@@ -72,13 +72,14 @@ class Database:
             )
         self.is_sqlite = dialect.name == "sqlite"
         self._errors: tuple[type[Exception], ...] = (dialect.loaded_dbapi.Error,)
+        self._all_errors: tuple[type[Exception], ...] = (exc.SQLAlchemyError, *self._errors)
         self._cursor_options = {"binary": True} if dialect.driver == "psycopg" else {}
         if self.is_own:
             self.connections = OwnConnections(
                 self._connect, max_connections, timeout, across_forks=not self.is_sqlite
             )
         else:
-            self.connections = EngineConnections(self.engine, self._cursor_options)
+            self.connections = EngineConnections(self.engine, self._cursor_options, self.give_up)
         self._loops = self._new_loops()
         self._pid = os.getpid()
         self._inherited: list[object] = []
@@ -157,7 +158,7 @@ class Database:
             for statement in self._settings():
                 cursor.execute(statement)
             cursor.close()
-        except (exc.SQLAlchemyError, *self._errors) as error:
+        except self._all_errors as error:
             raise outage(error) from cause(error)
         driver = pooled.dbapi_connection
         pooled.detach()
