@@ -177,11 +177,11 @@ WRONG_TYPES: dict[str, tuple[str, list[object]]] = {
     "disk_mode": ('an octal number in quotes, as "0700"', [700, 0o700, None, True]),
     "redis_url": ("a string", [1, None, [KEY], {"url": KEY}.items()]),
     "redis_prefix": ("a string", [1, None, ["a"]]),
-    "redis_max_connections": ("a whole number", ["50", 1.5, True, None]),
+    "redis_max_connections": ("a whole number from 0 to 1,000,000", ["50", 1.5, True, None]),
     "sql_url": ("a string", [1, None, [KEY], KEY.encode()]),
     "sql_table": ("a string", [1, None]),
-    "sql_max_connections": ("a whole number", ["20", 1.5, False, None]),
-    "sql_prepare_threshold": ("a whole number", ["5", 1.5, True, None]),
+    "sql_max_connections": ("a whole number from 0 to 1,000,000", ["20", 1.5, False, None]),
+    "sql_prepare_threshold": ("a whole number from 0 to 1,000,000", ["5", 1.5, True, None]),
     "move_from": ("a string", [1, None, ["disk"]]),
 }
 

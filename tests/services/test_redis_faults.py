@@ -658,11 +658,11 @@ def test_an_exception_at_any_instruction_loses_no_connection_and_no_answer(
 
     at = 0
     while place := interrupt(read, at := at + 1, SOURCES):
-        slots = connections._own_slots()
-        if len(slots.all) > len(slots.free):
+        stack = connections._places._own_stack()
+        if len(stack.every) > len(stack.free):
             gc.collect()  # an exception in redis-py may hold its own frames
-        assert len(slots.all) == len(slots.free), place
-        slots.free.extend([connections._take(slots) for _ in range(2)])
+        assert len(stack.every) == len(stack.free), place
+        stack.free.extend([connections._places.take() for _ in range(2)])
         assert data(store, other) == {"name": "other"}
         assert data(store, one) == {"name": "one"}
         if at % 3 == 0:

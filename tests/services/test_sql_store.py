@@ -495,6 +495,27 @@ class TestWaiting:
 
         asyncio.run(work())
 
+    def test_a_task_cancelled_at_any_step_leaves_no_answer_to_another(
+        self, postgresql: DatabaseServer, stores: Stores
+    ) -> None:
+        """Its connection is not used for another command."""
+        store = stores.new(postgresql, new_table(postgresql), max_connections=2)
+        one, other = begin(store, put("name", "one")), begin(store, put("name", "other"))
+
+        async def work() -> None:
+            for steps in range(20):
+                task = asyncio.ensure_future(store.aopen(one))
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+                for cookie_value, name in ((other, "other"), (one, "one")):
+                    found = await store.aopen(cookie_value)
+                    assert found is not None
+                    assert found.data == {"name": name}
+
+        asyncio.run(work())
+
 
 class TestLostConnections:
     """Servers restart, and answers are lost."""

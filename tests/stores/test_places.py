@@ -26,13 +26,13 @@ def put(places: Places[str], *connections: str) -> None:
 
 
 def test_the_last_one_used_comes_first(places: Places[str]) -> None:
-    """The others may be closed by the server, and nobody minds."""
+    """So that a quiet process uses few of its connections."""
     put(places, "a", "b")
     assert [places.take().connection, places.take().connection] == ["b", "a"]
 
 
 def test_there_is_a_limit(places: Places[str]) -> None:
-    """Who comes later waits, and not for ever."""
+    """The next thread waits, but not for ever."""
     taken = [places.take(), places.take()]
     started = time.monotonic()
     with pytest.raises(StoreUnavailable, match="all are in use"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
 import sqlite3
 import stat
@@ -18,9 +19,9 @@ import sqlalchemy as sa
 
 from glimr_session import ConfigError, SessionStore, StoreUnavailable
 from glimr_session._forks import _before_fork
+from glimr_session.stores import _places, sql
 from glimr_session.stores.sql import SqlStore, schema
-from glimr_session.stores.sql.connections import Connection
-from glimr_session.stores.sql.statements import Statements
+from glimr_session.stores.sql.connections import OwnConnections
 from glimr_session.testing.contract import (
     ABSOLUTE,
     COLLECTED,
@@ -32,7 +33,11 @@ from glimr_session.testing.contract import (
     increment,
     put,
 )
+from tests.faults.test_store_interrupted import interrupt
 from tests.support import forks
+
+SOURCES = (str(Path(sql.__file__).parent), str(Path(_places.__file__)))
+"""The modules that are interrupted."""
 
 
 class TestSqlite(StoreContract):
@@ -203,18 +208,28 @@ class TestStore:
             list(pool.map(work, range(16)))
         assert content(store, cookie_value) == ({"a": 1, "n": 320}, {})
 
-    def test_an_interrupted_operation_gives_its_connection_back(
+    def test_an_exception_at_any_instruction_loses_no_connection(
         self, url: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A signal handler may raise at any moment; here it does twice, with one connection."""
-        store = SqlStore(url, max_connections=1, timeout=0.1)
+        """A signal handler may raise at any moment; afterwards all can be used at once."""
+        # pytest keeps the exceptions of finalizers, and with them the frames that were interrupted.
+        monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+        store = SqlStore(url, max_connections=2, timeout=1)
         cookie_value = begin(store)
-        for owner, name in ((Connection, "run"), (Statements, "plan")):
-            with monkeypatch.context() as patch:
-                patch.setattr(owner, name, interrupt)
-                with pytest.raises(KeyboardInterrupt):
-                    store.open(cookie_value)
-            assert store.open(cookie_value) is not None
+        connections = store._database.connections
+        assert isinstance(connections, OwnConnections)
+        stack = connections._places._stack
+        at = 0
+        while place := interrupt(lambda: store.open(cookie_value), at := at + 1, SOURCES):
+            if len(stack.every) > len(stack.free):
+                gc.collect()  # SQLAlchemy and sqlite3 may hold the frames of an exception
+            both = [connections.take(), connections.take()]
+            while both:  # no reference to one may be left here
+                connections.give_back(both.pop())
+            assert content(store, cookie_value) == ({"a": 1}, {}), place
+            if at % 3 == 0:
+                store.close()  # so that it connects
+        assert at > 100
         store.close()
 
     def test_a_longer_lifetime_counts_for_old_sessions(
@@ -346,10 +361,6 @@ class TestSchema:
             schema("oracle")
         with pytest.raises(ConfigError, match=r"\[sql\] table"):
             schema("sqlite", table="no-name")
-
-
-def interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
 
 
 def words(row: tuple[str]) -> list[str]:

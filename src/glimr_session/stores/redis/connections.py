@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import time
-import weakref
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -18,6 +14,7 @@ from redis import exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from .._places import Place, Places
 from .codec import ERRORS, LOST
 
 __all__ = [
@@ -29,8 +26,6 @@ __all__ = [
     "connector",
     "sentinels_of",
 ]
-
-_PAUSE: Final = 0.001  # seconds between two looks for a connection that is free
 
 _MAX_REDIRECTIONS: Final = 5  # of one command, in a Cluster that is changing
 
@@ -56,8 +51,7 @@ class Connections:
     """Connections to one server, for all threads of a process: the last one used comes first.
 
     redis-py's own pools take a third of the time of a command, and a signal handler that raises
-    can lose their connections. Here the place of a connection is an object, and is free again
-    when nobody references it.
+    can lose their connections.
 
     Args:
         connect: makes a connection, which is not open yet.
@@ -67,61 +61,29 @@ class Connections:
 
     def __init__(self, connect: Callable[[], Any], limit: int, timeout: float) -> None:
         self._connect = connect
-        self._limit = limit
-        self._timeout = timeout
-        self._slots = _Slots()
+        self._places = Places[Any](limit, timeout, lambda: exhausted(limit, timeout))
 
     def call(self, *words: Any, asking: bool = False) -> Any:
-        slots = self._own_slots()
-        slot = self._take(slots)
+        place = self._places.take()
         try:
-            return self._ask(slot, words, asking)
+            return self._ask(place, words, asking)
         except LOST:
             self.close()  # the server was restarted, or another one has its place
             raise
         finally:
-            slots.free.append(slot)
+            self._places.put(place)
 
     def ping(self) -> None:
         self.call("PING")
 
     def close(self) -> None:
-        free = self._own_slots().free
-        with suppress(IndexError):
-            while True:
-                connection = free.pop().connection
-                if connection is not None:
-                    connection.disconnect()
+        for connection in self._places.empty():
+            connection.disconnect()
 
-    def _own_slots(self) -> _Slots:
-        """Return the slots of this process: a child leaves the connections of its parent alone."""
-        slots = self._slots
-        if slots.pid != os.getpid():
-            slots = self._slots = _Slots()
-        return slots
-
-    def _take(self, slots: _Slots) -> _Slot:
-        """Return a free slot; make one if there may be more, else wait."""
-        deadline: float | None = None
-        while True:
-            try:
-                return slots.free.pop()
-            except IndexError:
-                slot = slots.new()
-                if len(slots.all) <= self._limit:
-                    return slot
-            del slot
-            now = time.monotonic()
-            if deadline is None:
-                deadline = now + self._timeout
-            if now >= deadline:
-                raise exhausted(self._limit, self._timeout)
-            time.sleep(_PAUSE)
-
-    def _ask(self, slot: _Slot, words: tuple[Any, ...], asking: bool) -> Any:
-        # The slot is without its connection until the whole answer is there. After any exception
+    def _ask(self, place: Place[Any], words: tuple[Any, ...], asking: bool) -> Any:
+        # The place is without its connection until the whole answer is there. After any exception
         # the next command gets another connection, where no old answer can come.
-        connection, slot.connection = slot.connection, None
+        connection, place.connection = place.connection, None
         if connection is None:
             connection = self._connect()
             connection.connect()  # asks the sentinels, which send_command does not
@@ -132,34 +94,10 @@ class Connections:
             connection.send_command(*words, check_health=False)
             answer = connection.read_response(disable_decoding=True)
         except redis.ResponseError:
-            slot.connection = connection  # an answer like others
+            place.connection = connection  # an answer like others
             raise
-        slot.connection = connection
+        place.connection = connection
         return answer
-
-
-class _Slot:
-    """A place for a connection, which is here while nobody uses it."""
-
-    __slots__ = ("__weakref__", "connection")
-
-    def __init__(self) -> None:
-        self.connection: Any = None
-
-
-class _Slots:
-    """The slots of a process."""
-
-    def __init__(self) -> None:
-        self.pid: Final = os.getpid()
-        self.free: Final[deque[_Slot]] = deque()
-        # Each reference removes itself when its slot is gone, in one step.
-        self.all: Final[set[weakref.ref[_Slot]]] = set()
-
-    def new(self) -> _Slot:
-        slot = _Slot()
-        self.all.add(weakref.ref(slot, self.all.discard))
-        return slot
 
 
 class ClusterConnections:

@@ -57,9 +57,9 @@ class Connection:
 
 
 class OwnConnections:
-    """Connections of the store's own, which it keeps.
+    """Connections of the store's own, for all threads of a process.
 
-    SQLAlchemy's pool takes a seventh of the time of a request.
+    Not in SQLAlchemy's pool, which took 30 us of a request's 270.
 
     Args:
         connect: makes one.
@@ -85,7 +85,8 @@ class OwnConnections:
     def take(self) -> Connection:
         """Return a connection; StoreUnavailable if there is none."""
         place = self._places.take()
-        # In use, a connection has its place, and not the other way round: who loses one loses both.
+        # In use, a connection references its place and not the other way round: an exception that
+        # loses the connection frees the place.
         connection, place.connection = place.connection, None
         if connection is None:
             try:

@@ -51,8 +51,9 @@ class SqlStore(ServerStore):
             at a time.
         prepare_threshold: how often a connection to PostgreSQL runs a statement before the
             server is to prepare it. None or 0: never, as PgBouncer needs it where it pools
-            transactions. Then statements also wait for locks until ``timeout``, and not until
-            shortly before, for there is no connection that could keep such a setting.
+            transactions. Then statements wait for locks until ``timeout``, not until shortly
+            before, and in the isolation that is the server's default, which must be READ
+            COMMITTED: there is no connection that could keep such a setting.
 
     Raises:
         ConfigError: the URL, the table or the server's settings are wrong, or a driver is missing.
