@@ -533,7 +533,6 @@ def test_our_own_limit_names_its_setting(proxy: Proxy, loop: bool) -> None:
     store = RedisStore(url, timeout=TIMEOUT, max_connections=2)
     patient = RedisStore(url, timeout=TIMEOUT * 4, max_connections=2)
     cookie_value = begin(store)
-    store._connections._timeout = TIMEOUT / 4
     if loop:
 
         async def work() -> list[Any]:
@@ -550,7 +549,8 @@ def test_our_own_limit_names_its_setting(proxy: Proxy, loop: bool) -> None:
         error = found[0].exception()
         assert sum(isinstance(one, StoreUnavailable) for one in found[1:]) == 1
     else:
-        patient._connections._timeout = TIMEOUT / 4
+        assert isinstance(patient._connections, Connections)
+        patient._connections._places._timeout = TIMEOUT / 4
         patient.open(cookie_value)
         proxy.stall()
         with ThreadPoolExecutor(3) as pool:

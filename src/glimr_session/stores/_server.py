@@ -649,7 +649,7 @@ class ServerStore(SessionStore):
         return Entry(number, key, 0.0, 0.0, revision, time.time() + REMEMBERED, commits, value)
 
     def _is_mark(self, entry: Entry) -> bool:
-        return self.remembers_ends and (entry.value == TOMBSTONE or has_left(entry.value))
+        return entry.value == TOMBSTONE or has_left(entry.value)
 
     def _swap_end(self, swap: Swap) -> Steps[Any]:
         """End a session; on a server that is full too, which cannot keep a mark."""

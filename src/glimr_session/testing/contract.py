@@ -625,6 +625,15 @@ class StoreContract:
         assert store.has_moved(cookie_value) is False
         assert store.has_moved(moved) is False
 
+    def test_what_remembers_a_login_cannot_be_destroyed(self, store: SessionStore) -> None:
+        """A logout destroys what other cookies of its request name, also one from before a login."""
+        if not store.atomic:
+            return
+        cookie_value = begin(store)
+        Request(store, cookie_value).commit(invalidate, put("user", 1))
+        store.destroy(cookie_value)
+        assert store.has_moved(cookie_value) is True
+
     def test_what_was_moved_several_times_is_remembered(self, store: SessionStore) -> None:
         """Every earlier cookie of the session is one from before a login."""
         if not store.atomic:

@@ -328,7 +328,7 @@ class DiskStore(SessionStore):
             if row is None:
                 return
             value, revision = _version(row)
-            if not self.remembers_ends or not (value == TOMBSTONE or has_left(value)):
+            if value != TOMBSTONE and not has_left(value):  # a mark, that it has ended
                 self._end(connection, row[0], key, revision)
 
     def _find(
