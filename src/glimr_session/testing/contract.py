@@ -626,7 +626,7 @@ class StoreContract:
         assert store.has_moved(moved) is False
 
     def test_what_remembers_a_login_cannot_be_destroyed(self, store: SessionStore) -> None:
-        """A logout destroys what other cookies of its request name, also one from before a login."""
+        """A logout destroys what all cookies of its request name, one from before a login too."""
         if not store.atomic:
             return
         cookie_value = begin(store)
