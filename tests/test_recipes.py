@@ -27,6 +27,7 @@ from glimr_session import (
     SessionConfig,
     SessionMiddleware,
     SessionTooLarge,
+    SqlStore,
 )
 from glimr_session.testing import read_session, seed_session
 from tests.conftest import Clock
@@ -45,7 +46,12 @@ GUIDE: Final = (ROOT / "docs/guide.md").read_text("utf-8")
 CONFIG: Final = SessionConfig(secret_keys=["a key for tests that is long enough"], gc="never")
 
 APP: Final = block("# app.py")  # and this, as a server runs it: tests/test_docs.py
-SETTINGS: Final = block("# session.toml")
+SETTINGS: Final = block('# session.toml\nstore = "disk"')
+ON_REDIS: Final = block('# session.toml\nstore = "redis"')
+ON_SQL: Final = block('# session.toml\nstore = "sql"')
+TABLE: Final = block("from glimr_session import SqlStore")
+FROM_FLASK: Final = block('# shop/former.py: move_from = "shop.former:flask_sessions"')
+FROM_DJANGO: Final = block('# shop/former.py: move_from = "shop.former:django_sessions"')
 VERBS: Final = block('session["cart"] = ["book"]  # a tell')
 COPIES: Final = block('session["cart"] = [*session.get')
 FORM: Final = block("from glimr_session import Session, flash_errors")
@@ -59,7 +65,8 @@ IN_ORDER: Final = block("from glimr_session import SessionMiddleware\nfrom glimr
 SEEDED: Final = block("from werkzeug.test import Client")
 RUN_HERE: Final = {
     APP, SETTINGS, VERBS, COPIES, FORM, TEMPLATE, CRON, BACKUP, UNIT, A_SESSION, A_VISITOR,
-    IN_ORDER, SEEDED,
+    IN_ORDER, SEEDED, ON_REDIS, ON_SQL, TABLE,
+    FROM_FLASK, FROM_DJANGO,  # in tests/request/test_former_cookies.py
 }  # fmt: skip
 
 
@@ -90,6 +97,27 @@ def shop(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]
         session.invalidate()
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "0")])
     return []
+
+
+# Stores.
+
+
+@pytest.mark.parametrize("settings", [ON_REDIS, ON_SQL], ids=["redis", "sql"])
+def test_the_settings_of_a_store_on_a_server(settings: Block, tmp_path: Path) -> None:
+    """The files are settings, and name a server."""
+    file = tmp_path / "session.toml"
+    file.write_text(settings.code, "utf-8")
+    config = SessionConfig.from_toml(file, {})
+    assert getattr(config, f"{config.store}_url")
+
+
+def test_the_table_is_made_as_the_page_says(tmp_path: Path) -> None:
+    """With the URL of a real database in the place of the page's."""
+    url = f"sqlite:///{tmp_path}/sessions.sqlite"
+    code = re.sub(r'"postgresql://.*?"', repr(url), TABLE.code)
+    run(TABLE._replace(code=code))
+    run(TABLE._replace(code=code))
+    SqlStore(url).close()
 
 
 # The session, and forms.

@@ -92,7 +92,9 @@ def redis_server() -> Iterator[str]:
     with tempfile.TemporaryDirectory() as directory:
         path = f"{directory}/redis.sock"
         command = [program, "--port", "0", "--unixsocket", path, "--save", "", "--dir", directory]
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True) as server:
+        with subprocess.Popen(  # noqa: S603  # the command is ours
+            command, stdout=subprocess.DEVNULL, start_new_session=True
+        ) as server:
             try:
                 while not os.path.exists(path) and server.poll() is None:  # noqa: PTH110
                     time.sleep(0.01)

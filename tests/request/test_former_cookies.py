@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from glimr_session import CookieStore, DiskStore, Session, SessionConfig, Sessio
 from glimr_session._request.manager import SessionManager
 from glimr_session._request.origin import Origin
 from glimr_session.stores.moving import ForeignSessions, MovingStore
+from tests.support.documents import block
 from tests.support.servers import needed
 from tests.support.wsgi_client import Cookies, Headers
 
@@ -187,12 +189,10 @@ def move_five_times(moving: SessionManager, cookie: str, new: DiskStore) -> Cook
     return browsers[0]
 
 
-def test_from_flask(new: DiskStore) -> None:
-    """Flask's own cookie sessions: the code of the guide, with a real Flask."""
+def test_from_flask(new: DiskStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flask's own cookie sessions: the code of the page, with a real Flask."""
     needed("flask")
     from flask import Flask, session
-    from flask.sessions import SecureCookieSessionInterface
-    from itsdangerous import BadSignature
 
     app = Flask("shop")
     app.secret_key = "the secret key that Flask has signed with"
@@ -209,21 +209,14 @@ def test_from_flask(new: DiskStore) -> None:
     assert found is not None
     cookie = f"session={found.value}"
 
-    def flask_sessions() -> ForeignSessions:
-        serializer = SecureCookieSessionInterface().get_signing_serializer(app)
-        assert serializer is not None
-        lifetime = app.permanent_session_lifetime
+    shop = ModuleType("shop.app")
+    vars(shop)["app"] = app
+    monkeypatch.setitem(sys.modules, "shop", ModuleType("shop"))
+    monkeypatch.setitem(sys.modules, "shop.app", shop)
+    names: dict[str, Any] = {}
+    exec(block('# shop/former.py: move_from = "shop.former:flask_sessions"').code, names)
 
-        def load(value: str) -> dict[str, Any] | None:
-            try:
-                data = serializer.loads(value, max_age=int(lifetime.total_seconds()))
-            except BadSignature:
-                return None
-            return {key: data[key] for key in ("user_id",) if key in data}
-
-        return ForeignSessions(app.config["SESSION_COOKIE_NAME"], load, lifetime=lifetime)
-
-    moving = site(MovingStore(new, flask_sessions()))
+    moving = site(MovingStore(new, names["flask_sessions"]()))
     assert seen(moving, Cookies(f"{cookie}x")) == {}
     browser = move_five_times(moving, cookie, new)
     ask(moving, browser, Session.invalidate)
@@ -257,37 +250,9 @@ before = Before()
 before["_auth_user_id"] = "7"
 before.create()
 
-# The code of the guide.
-from django.conf import settings
-from django.contrib.sessions.backends.db import SessionStore
-from django.db import DatabaseError, close_old_connections
+"""
 
-from glimr_session.stores.moving import ForeignSessions
-
-
-def django_sessions():
-    def load(key):
-        if not key.isalnum():
-            return None
-        try:
-            close_old_connections()
-            data = SessionStore(key).load()
-        except DatabaseError as error:
-            raise ConnectionError(str(error)) from error
-        return {"user_id": data["_auth_user_id"]} if "_auth_user_id" in data else None
-
-    def destroy(key):
-        try:
-            close_old_connections()
-            SessionStore(key).delete()
-        except DatabaseError as error:
-            raise ConnectionError(str(error)) from error
-
-    return ForeignSessions(
-        settings.SESSION_COOKIE_NAME, load, destroy, lifetime=settings.SESSION_COOKIE_AGE
-    )
-
-
+OUTCOME = """
 # What has to come of it.
 from glimr_session import DiskStore, Session, StoreUnavailable
 from glimr_session.stores.moving import MovingStore
@@ -316,13 +281,14 @@ except StoreUnavailable:
 
 
 def test_from_django(tmp_path: Path) -> None:
-    """Django's sessions in its database: the code of the guide, with a real Django."""
+    """Django's sessions in its database: the code of the page, with a real Django."""
     needed("django")
     import subprocess
 
     root = Path(__file__).resolve().parents[2]
+    code = block('# shop/former.py: move_from = "shop.former:django_sessions"').code
     done = subprocess.run(
-        [sys.executable, "-c", DJANGO, str(tmp_path / "django.db")],
+        [sys.executable, "-c", f"{DJANGO}{code}{OUTCOME}", str(tmp_path / "django.db")],
         cwd=root,
         env={**os.environ, "PYTHONPATH": str(root)},
         capture_output=True,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 ROOT: Final = Path(__file__).parents[2]
-PAGES: Final = ("README.md", "docs/guide.md")
+PAGES: Final = ("README.md", "docs/guide.md", "docs/stores.md")
 
 
 class Block(NamedTuple):
