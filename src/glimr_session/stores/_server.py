@@ -361,7 +361,9 @@ class ServerStore(SessionStore):
             and is_leaving(entry.value)
             and same_session(marks.revision, entry.revision)
         ):
-            left = self._mark(entry.number, entry.key, entry.revision + 1, b"", LEAVING)
+            # At the revision of its leaving, which no session has had anywhere: a commit that
+            # compares revisions must not take the mark for the session that it knows.
+            left = self._mark(entry.number, entry.key, entry.revision, b"", LEAVING)
             entry = yield Swap(entry.number, entry.revision, left)
 
     def _adopt(self, stored: StoredSession) -> Steps[bool]:

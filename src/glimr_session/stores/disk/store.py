@@ -381,6 +381,8 @@ class DiskStore(SessionStore):
                 return
             value, revision = _version(row)
             if is_leaving(value) and same_session(marks.revision, revision):
+                # At the revision of its leaving, which no session has had anywhere: a commit that
+                # compares revisions must not take the mark for the session that it knows.
                 connection.replace(row[0], self._mark(row[-1], revision, LEAVING))
 
     def _adopt(self, connection: SessionConnection, stored: StoredSession) -> bool:
@@ -410,13 +412,13 @@ class DiskStore(SessionStore):
     def _end(self, connection: SessionConnection, rowid: int, key: bytes, revision: int) -> None:
         """End a session, by no login: mostly nothing is left of it."""
         if self.remembers_ends:
-            connection.replace(rowid, self._mark(key, revision, TOMBSTONE))
+            connection.replace(rowid, self._mark(key, revision + 1, TOMBSTONE))
         else:
             connection.remove(rowid, key)
 
     def _mark(self, key: bytes, revision: int, value: bytes) -> Row:
         """Return what a session has left that is not here any more."""
-        return Row(key, 0.0, 0.0, revision + 1, time.time() + REMEMBERED, value)
+        return Row(key, 0.0, 0.0, revision, time.time() + REMEMBERED, value)
 
     def _remove_expired(self, connection: SessionConnection) -> int:
         removed = connection.remove_expired(*self._cleanup_arguments())
