@@ -25,7 +25,7 @@ GUIDE = (ROOT / "docs/guide.md").read_text("utf-8")
 def test_the_first_example_works_as_it_stands(tmp_path: Path) -> None:
     """The command of the README serves the two files of the README."""
     (tmp_path / "app.py").write_text(block("# app.py").code, "utf-8")
-    (tmp_path / "session.toml").write_text(block("# session.toml\nstore = \"disk\"").code, "utf-8")
+    (tmp_path / "session.toml").write_text(block('# session.toml\nstore = "disk"').code, "utf-8")
     (command,) = re.findall(r"&& (waitress-serve .*)", README)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

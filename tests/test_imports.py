@@ -22,6 +22,7 @@ LAYERS: Final = [
     ["__init__"],
     ["testing"],
     ["testing.contract", "testing.clients", "testing.interleavings", "testing.seeding"],
+    ["cli"],
     ["wsgi"],
     ["_request"],
     ["_request.manager"],

@@ -133,6 +133,27 @@ def test_a_mark_is_not_taken_for_the_session(servers: list[SessionStore], *, to_
     assert former.open(cookie_value) is None
 
 
+@pytest.mark.parametrize("to_disk", [True, False])
+def test_what_has_left_is_not_taken_for_the_session(
+    servers: list[SessionStore], *, to_disk: bool
+) -> None:
+    """A request that opened a session on its way commits to where it has arrived."""
+    store, former = servers if to_disk else reversed(servers)
+    moving, back = MovingStore(store, former), MovingStore(former, store)
+    cookie_value = begin(store, put("n", 0))
+    found = store.open(cookie_value)
+    assert found is not None
+    left = store.leave(found)
+    assert left is not None
+    slow = Request(moving, cookie_value)
+    assert former.adopt(left) is True  # and the process is killed
+    Request(back, cookie_value).commit(increment("n"))
+    assert content(moving, cookie_value) == ({"n": 1}, {})  # not what is still in the other store
+    slow.commit(increment("n"))
+    assert content(moving, cookie_value) == ({"n": 2}, {})
+    assert [one.open(cookie_value) is None for one in servers].count(False) == 1
+
+
 # A site whose workers are restarted, one by one, with other settings.
 
 SITE: Final = """

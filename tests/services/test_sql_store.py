@@ -31,6 +31,7 @@ from glimr_session.testing.contract import (
     increment,
     invalidate,
     put,
+    regenerate,
 )
 from tests.support import forks
 from tests.support.proxy import Proxy
@@ -230,11 +231,18 @@ class TestStart:
         with pytest.raises(ConfigError, match="other columns"):
             SqlStore(plain(server.url), table=name)
 
-    def test_a_server_that_refuses(self, server: DatabaseServer, table: str) -> None:
-        """It is an outage: nobody knows whether a setting is wrong."""
+    def test_a_server_that_refuses(
+        self, server: DatabaseServer, table: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The site starts, and the log says so; each use is an outage."""
         url = plain(server.url).replace(str(server.port), str(free_port()))
+        store = SqlStore(url, table=table)
+        assert [record.levelname for record in caplog.records] == ["ERROR"]
+        assert "The site starts" in caplog.text
+        assert "correct [sql] url" in caplog.text
+        assert "secret" not in caplog.text
         with pytest.raises(StoreUnavailable, match="refused") as caught:
-            SqlStore(url, table=table)
+            store.open("an id")
         assert caught.value.__cause__ is not None
         assert "secret" not in "".join(traceback.format_exception(caught.value))
 
@@ -718,6 +726,31 @@ class TestTogether:
         (tmp_path / "url").write_text(plain(server.url))
         (tmp_path / "table").write_text(table)
         forks.run(fork_with_a_used_pool, tmp_path)
+
+    def test_a_login_that_locks_a_row_and_comes_too_late_begins_its_own_session(
+        self, server: DatabaseServer, table: str, stores: Stores, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its insertion is no part of the transaction that is given up."""
+        store, other = stores.new(server, table), stores.new(server, table)
+        cookie_value = begin(store)
+        late = Request(store, cookie_value)
+        seen: list[type[Any]] = []
+        run = Commands.execute
+
+        def be_late(commands: Commands, command: Any) -> Any:
+            if commands._database is store._database:
+                seen.append(type(command))
+                if type(command) is Swap and seen.count(Swap) <= 3:
+                    Request(other, cookie_value).commit(increment("n"))
+                elif type(command) is Lock:
+                    Request(other, cookie_value).commit(regenerate, put("user", "bob"))
+            return run(commands, command)
+
+        monkeypatch.setattr(Commands, "execute", be_late)
+        own = late.commit(put("user", "alice"), regenerate)
+        monkeypatch.undo()
+        assert Lock in seen
+        assert content(other, own) == ({"user": "alice"}, {})
 
     def test_an_interrupted_transaction_locks_nothing(
         self, server: DatabaseServer, table: str, stores: Stores

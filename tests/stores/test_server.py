@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from glimr_session import SessionStore, StoreUnavailable
 from glimr_session.stores._server import (
     MADE,
+    Acquire,
     Command,
     Entry,
     Extend,
@@ -106,3 +108,16 @@ class TestDictStore(StoreContract):
         assert isinstance(store, DictStore)
         store.server.down = True
         return store
+
+
+def test_a_child_stands_in_no_line_of_its_parents_threads() -> None:
+    """A thread that commits at the moment of a fork does not exist in the child."""
+    store = DictStore()
+    turn = store._lines.acquire(Acquire(1))
+    assert turn is not None
+    child = os.fork()
+    if child == 0:
+        own = store._lines.acquire(Acquire(1, only_if_busy=True))
+        os._exit(0 if own is None else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert turn.held

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import secrets
 import threading
 import time
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, ClassVar, Final, Generic, Protocol, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
@@ -24,6 +25,7 @@ from .._session.serialization import Record, StoredSession
 from .._validation import Duration, to_seconds
 from ..errors import ConfigError, StoreUnavailable
 from ._versions import (
+    ARRIVAL,
     CLOCK_GRACE,
     EXPIRY_MARGIN,
     LEAVING,
@@ -59,6 +61,7 @@ __all__ = [
     "Steps",
     "Swap",
     "missing_extra",
+    "told_at_start",
 ]
 
 R = TypeVar("R")
@@ -361,9 +364,7 @@ class ServerStore(SessionStore):
             and is_leaving(entry.value)
             and same_session(marks.revision, entry.revision)
         ):
-            # At the revision of its leaving, which no session has had anywhere: a commit that
-            # compares revisions must not take the mark for the session that it knows.
-            left = self._mark(entry.number, entry.key, entry.revision, b"", LEAVING)
+            left = self._mark(entry.number, entry.key, entry.revision + 1, b"", LEAVING)
             entry = yield Swap(entry.number, entry.revision, left)
 
     def _adopt(self, stored: StoredSession) -> Steps[bool]:
@@ -375,7 +376,7 @@ class ServerStore(SessionStore):
         key, number = key_and_number(stored.id)
         nonce, revision, commits = secrets.token_bytes(NONCE_SIZE), secrets.randbits(48), b""
         if isinstance(stored.marks, Marks):
-            number, revision = stored.marks.number, stored.marks.revision + 1
+            number, revision = stored.marks.number, stored.marks.revision + ARRIVAL
             commits = stored.marks.commits[: NONCE_SIZE * (_NONCES - 1)]
         entry = Entry(
             number,
@@ -749,6 +750,18 @@ class PerLoop(Generic[T]):
             await self._close(made)
 
 
+@contextmanager
+def told_at_start() -> Iterator[None]:
+    """Log an outage: a site whose workers are replaced goes on without its store, and with it."""
+    try:
+        yield
+    except StoreUnavailable as error:
+        logger.error(  # the message says all
+            "%s. The site starts without its sessions, and they are tried again at each use.",
+            str(error).rstrip("."),
+        )
+
+
 def missing_extra(extra: str, error: ImportError) -> ConfigError:
     """Return the error for a store whose packages are missing."""
     return ConfigError(
@@ -760,30 +773,34 @@ class _Lines:
     """The lines of a process. A line exists while somebody stands in it."""
 
     def __init__(self) -> None:
-        self._lines: WeakValueDictionary[int, _Line] = WeakValueDictionary()
-        self._alines: WeakValueDictionary[tuple[int, int], _Line] = WeakValueDictionary()
+        # By process too: a child inherits the lines of its parent, whose threads it has not.
+        self._lines: WeakValueDictionary[tuple[int, ...], _Line] = WeakValueDictionary()
 
     def acquire(self, command: Acquire) -> Turn | None:
         """Stand in the line of a session; None if there is none, and it is to be busy."""
-        line = self._lines.get(command.number)
+        line = self._line(command, (os.getpid(),), threading.Lock)
         if line is None:
-            if command.only_if_busy:
-                return None
-            line = self._lines.setdefault(command.number, _Line(threading.Lock()))
+            return None
         turn = Turn(line)
         turn.held = line.lock.acquire(timeout=_PATIENCE)
         return turn
 
     async def aacquire(self, command: Acquire) -> Turn | None:
         """As ``acquire``, among the tasks of the running event loop."""
-        place = (id(asyncio.get_running_loop()), command.number)
-        line = self._alines.get(place)
+        line = self._line(command, (os.getpid(), id(asyncio.get_running_loop())), asyncio.Lock)
         if line is None:
-            if command.only_if_busy:
-                return None
-            line = self._alines.setdefault(place, _Line(asyncio.Lock()))
+            return None
         turn = Turn(line)
         with suppress(TimeoutError):
             await asyncio.wait_for(line.lock.acquire(), _PATIENCE)
             turn.held = True
         return turn
+
+    def _line(
+        self, command: Acquire, place: tuple[int, ...], new_lock: Callable[[], Any]
+    ) -> _Line | None:
+        place = (*place, command.number)
+        line = self._lines.get(place)
+        if line is None and not command.only_if_busy:
+            line = self._lines.setdefault(place, _Line(new_lock()))
+        return line

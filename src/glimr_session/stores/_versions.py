@@ -21,6 +21,7 @@ from .._session.serialization import (
 from .base import Data
 
 __all__ = [
+    "ARRIVAL",
     "CLOCK_GRACE",
     "EXPIRY_MARGIN",
     "LEAVING",
@@ -55,6 +56,11 @@ invalidated it and begun another one. It is no JSON."""
 LEAVING: Final = b"\0"
 """What the value of a session begins with that is on its way to another store. Nothing else is
 in the value of one that has left. It is no JSON."""
+
+ARRIVAL: Final = 2
+"""How much later a session's revision is in the store that adopts it than at its leaving. The
+mark that stays behind has the one between, which no request knows: a commit that compares
+revisions cannot take the mark for the session."""
 
 REMEMBERED: Final = 600.0
 """Seconds for which a store remembers that a session has left for another one or, while sessions

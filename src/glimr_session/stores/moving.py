@@ -200,17 +200,23 @@ class MovingStore(SessionStore):
         """Return where a session is, or None.
 
         It is nowhere if it was in neither store, as they were read one after the other, unless
-        the second one says that it has left: then it had moved to the first one meanwhile.
+        the second one says that it has left: then it had moved to the first one meanwhile. One
+        that is leaving a store may have arrived in the other, if a process was killed then.
         """
         stores = (self._new, self._old)
         numbered = self._new.keeps_marks or self._old.keeps_marks
         bare = split_cookie_value(name)[0] if numbered else name
+        coming: _Coming | None = None
         for reads in range(_TRIES):
             store = stores[reads % 2]
             found, leaving = store.find(name if store.keeps_marks else bare)
+            if found is not None and not leaving:
+                return _Coming(store, found, False)
+            if coming is not None:  # and it has not arrived here yet
+                return coming
             if found is not None:
-                return _Coming(store, found, leaving)
-            if reads and not leaving:
+                coming = _Coming(store, found, True)
+            elif reads and not leaving:
                 return None
         raise StoreUnavailable("a session could not be found: other requests never paused")
 

@@ -17,6 +17,7 @@ from ..._session.changes import Changes
 from ..._session.serialization import StoredSession
 from ..._validation import Duration, check_durability, check_mode, to_seconds
 from .._versions import (
+    ARRIVAL,
     CLOCK_GRACE,
     EXPIRY_MARGIN,
     LEAVING,
@@ -381,9 +382,7 @@ class DiskStore(SessionStore):
                 return
             value, revision = _version(row)
             if is_leaving(value) and same_session(marks.revision, revision):
-                # At the revision of its leaving, which no session has had anywhere: a commit that
-                # compares revisions must not take the mark for the session that it knows.
-                connection.replace(row[0], self._mark(row[-1], revision, LEAVING))
+                connection.replace(row[0], self._mark(row[-1], revision + 1, LEAVING))
 
     def _adopt(self, connection: SessionConnection, stored: StoredSession) -> bool:
         now = time.time()
@@ -394,7 +393,7 @@ class DiskStore(SessionStore):
         key, number = key_and_number(stored.id)
         revision = secrets.randbits(48)
         if isinstance(stored.marks, Marks):
-            number, revision = stored.marks.number, stored.marks.revision + 1
+            number, revision = stored.marks.number, stored.marks.revision + ARRIVAL
         value = adopted(stored, revision)
         purge_after = self._purge_after(created_at, last_used_at, lifetime)
         adoptee = Row(key, created_at, last_used_at, revision, purge_after, value)

@@ -255,12 +255,12 @@ def starting(place: str, user: str, prefix: str) -> Iterator[None]:
         yield
     except redis.AuthenticationError as error:
         raise ConfigError(
-            f"redis_url: {place} refuses user and password: {error}. Correct them in the URL "
-            "(percent-encoded), or set them on the server with ACL SETUSER."
+            f"redis_url: {place} refuses user and password ({_said(error)}). Correct them in the "
+            "URL (percent-encoded), or set them on the server with ACL SETUSER."
         ) from bare(error)
     except exceptions.NoPermissionError as error:
         raise ConfigError(
-            f"redis_url: the user may not do what sessions need: {error}. Run on {place}: "
+            f"redis_url: the user may not do what sessions need ({_said(error)}). Run on {place}: "
             f"ACL SETUSER {user} {f'~{prefix}*' if 'key' in str(error) else _RIGHTS}"
         ) from bare(error)
     except exceptions.RedisClusterException as error:
@@ -270,13 +270,26 @@ def starting(place: str, user: str, prefix: str) -> Iterator[None]:
             error
         )
     except ERRORS as error:
+        if "DB index is out of range" in str(error):
+            raise ConfigError(f"redis_url: {place} has no database of this number") from bare(error)
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            raise ConfigError(
+                f"redis_url: the certificate of {place} is not accepted ({_said(error)}). Use the "
+                "name that is in it, and name the file of your own authority in ssl_ca_certs"
+            ) from bare(error)
         raise _unusable(place, error) from bare(error)
 
 
 def _unusable(place: str, error: Exception) -> StoreUnavailable:
     return StoreUnavailable(
-        f"{place} cannot be used: {error}. Start the server, or correct [redis] url."
+        f"{place} cannot be used: {_said(error)}. Start the server, or correct [redis] url"
     )
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, redis.sentinel.MasterNotFoundError):
+        return "no sentinel answers, or none knows the service"  # redis-py lists all options
+    return str(error).rstrip(".")
 
 
 def check_server(client: Client, connections: Caller, codec: Codec) -> None:

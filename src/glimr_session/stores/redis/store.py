@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from ..._validation import Duration, safe_repr
 from ...errors import ConfigError
-from .._server import Command, PerLoop, ServerStore
+from .._server import Command, PerLoop, ServerStore, told_at_start
 from ..base import DEFAULT_LIFETIME
 from .codec import ERRORS, Codec, bare
 from .connections import AsyncConnections, Caller, connections_of
@@ -39,7 +39,9 @@ class RedisStore(ServerStore):
 
     Raises:
         ConfigError: the URL or a setting of the server is wrong, or redis-py is not installed.
-        StoreUnavailable: the server cannot be reached.
+        StoreUnavailable: no node of a Cluster can be reached.
+
+    Another server that cannot be reached is no error here: it is logged, and each use tries again.
 
     Example:
         >>> RedisStore("redis://127.0.0.1:6379/0", lifetime=600)  # doctest: +SKIP
@@ -88,6 +90,7 @@ class RedisStore(ServerStore):
         with starting(self._place, self._server.user, prefix):
             self._client = client or self._server.client()
             self._connections = connections_of(self._client, max_connections, self._timeout)
+        with told_at_start(), starting(self._place, self._server.user, prefix):
             check_server(self._client, self._connections, self._codec)
         self._loops = PerLoop(
             lambda: AsyncConnections(

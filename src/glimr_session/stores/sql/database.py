@@ -160,6 +160,10 @@ class Database:
             cursor.close()
         except self._all_errors as error:
             raise outage(error) from cause(error)
+        except TypeError as error:  # PyMySQL takes options as arguments
+            raise ConfigError(
+                f"[sql] url: the driver does not know an option in it ({cause(error)})"
+            ) from None
         driver = pooled.dbapi_connection
         pooled.detach()
         return Connection(driver, self._cursor_options, {})
@@ -263,9 +267,13 @@ class Database:
                 cursor.close()
         except StoreUnavailable as error:
             found = error.__cause__
-            if found is None or advice(found) is None:
-                raise
-            raise ConfigError(str(error)) from found
+            if found is not None and advice(found) is not None:
+                raise ConfigError(str(error)) from found
+            url = self.engine.url
+            place = f"{url.host}:{url.port}" if url.host and url.port else url.host or url.database
+            raise StoreUnavailable(
+                f"{place} cannot be used: {error}. Start the server, or correct [sql] url"
+            ) from found
 
     def create(self, table: sa.Table) -> None:
         """Make the table, unless it exists."""

@@ -40,6 +40,11 @@ _ADVICE: Final[Sequence[tuple[frozenset[object], tuple[str, ...], str]]] = (
         ),
     ),
     (
+        frozenset(),
+        ("invalid connection option", "invalid URI query parameter"),
+        "[sql] url: the driver does not know an option in it",
+    ),
+    (
         frozenset({"42P01", "3F000", 1146}),
         ("no such table",),
         (
@@ -88,7 +93,10 @@ _ADVICE: Final[Sequence[tuple[frozenset[object], tuple[str, ...], str]]] = (
     (
         frozenset(),
         ("unable to open database file", "file is not a database"),
-        "[sql] url: SQLite cannot use this file; its directory must exist, and be writable",
+        (
+            "[sql] url: SQLite cannot use this file; it must be a database or not exist yet, in a "
+            "directory that exists and can be written"
+        ),
     ),
 )
 _MISSING_DATABASE: Final = re.compile(r'database "[^"]*" does not exist')

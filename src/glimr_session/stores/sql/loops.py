@@ -8,10 +8,19 @@ from contextlib import suppress
 from typing import Any
 
 from ...errors import StoreUnavailable
-from .._server import MADE, Command, Lock, PerLoop, Swap
+from .._server import MADE, Command, PerLoop
 from .connections import exhausted
 from .errors import Lost, cause, outage
-from .statements import COMMIT, ROLLBACK, Found, Plan, Statements, entry_of, result_of
+from .statements import (
+    COMMIT,
+    ROLLBACK,
+    Found,
+    Plan,
+    Statements,
+    entry_of,
+    result_of,
+    stays_locked,
+)
 
 __all__ = ["AsyncCommands", "AsyncConnections"]
 
@@ -139,7 +148,7 @@ class AsyncCommands:
         held, self._held = self._held, None
         connection = await connections.take() if held is None else held
         found = await connections.run(connection, self._statements.plan(command))
-        if type(command) is Lock or (held is not None and type(command) is not Swap):
+        if stays_locked(command, held is not None):
             self._held = connection
         else:
             if held is not None:

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 
 import sqlalchemy as sa
 
-from .._server import MADE, Command, Entry, Extend, Find, Insert, Made, Read, Swap
+from .._server import MADE, Command, Entry, Extend, Find, Insert, Lock, Made, Read, Swap
 
 __all__ = [
     "COMMIT",
@@ -20,6 +20,7 @@ __all__ = [
     "Statements",
     "entry_of",
     "result_of",
+    "stays_locked",
 ]
 
 _LOWEST: Final = -1e300  # in place of -inf, which MySQL does not have
@@ -118,6 +119,11 @@ class Statements:
         if swap.after is None:
             return (self._delete, unchanged, False), present
         return (self._update, (*_content(swap.after), *unchanged), False), present
+
+
+def stays_locked(command: Command, held: bool) -> bool:
+    """Whether the transaction of a ``Lock`` goes on: until the first command that writes."""
+    return isinstance(command, Lock) or (held and isinstance(command, Read | Find))
 
 
 def result_of(command: Command, found: Found, *, again: bool) -> Any:

@@ -14,14 +14,23 @@ import sqlalchemy as sa
 
 from ..._validation import Duration, safe_repr
 from ...errors import ConfigError, StoreUnavailable
-from .._server import MADE, Command, Entry, Insert, Lock, Read, ServerStore, Steps, Swap
+from .._server import MADE, Command, Entry, Insert, Read, ServerStore, Steps, Swap, told_at_start
 from .._versions import CLOCK_GRACE
 from ..base import DEFAULT_LIFETIME, time_left
 from .connections import Connection
 from .database import Database
 from .errors import Lost
 from .loops import AsyncCommands
-from .statements import COMMIT, FAR_FUTURE, ROLLBACK, Found, Plan, Statements, result_of
+from .statements import (
+    COMMIT,
+    FAR_FUTURE,
+    ROLLBACK,
+    Found,
+    Plan,
+    Statements,
+    result_of,
+    stays_locked,
+)
 from .table import DEFAULT_TABLE, place_of, table_named
 
 __all__ = ["SqlStore", "sql_store"]
@@ -57,7 +66,8 @@ class SqlStore(ServerStore):
 
     Raises:
         ConfigError: the URL, the table or the server's settings are wrong, or a driver is missing.
-        StoreUnavailable: the server cannot be reached.
+
+    A server that cannot be reached is no error here: it is logged, and each use tries again.
 
     Example:
         >>> import tempfile
@@ -104,7 +114,8 @@ class SqlStore(ServerStore):
         )
         self._stops_gc = False
         try:
-            self._database.check(self._statements.trials)
+            with told_at_start():
+                self._database.check(self._statements.trials)
         finally:
             self.close()  # a server may fork next
 
@@ -201,7 +212,8 @@ class SqlStore(ServerStore):
 class Commands:
     """Runs the commands of one operation, each on a connection of its own.
 
-    After ``Lock`` it is one connection, in a transaction, until a ``Swap`` has ended that.
+    After ``Lock`` it is one connection, in a transaction, until a command that writes has ended
+    that.
     """
 
     __slots__ = ("_database", "_held", "_statements")
@@ -225,7 +237,7 @@ class Commands:
         held, self._held = self._held, None
         connection = connections.take() if held is None else held
         found = self._run(connection, self._statements.plan(command))
-        if type(command) is Lock or (held is not None and type(command) is not Swap):
+        if stays_locked(command, held is not None):
             self._held = connection
         else:
             if held is not None:
