@@ -805,8 +805,11 @@ class TestPgbouncerSettings:
                 except StoreUnavailable as error:
                     errors.append(error)
 
-        with ThreadPoolExecutor(2) as pool:
-            list(pool.map(work, every))
+        for _ in range(20):  # until they were at work at the same time
+            with ThreadPoolExecutor(2) as pool:
+                list(pool.map(work, every))
+            if errors:
+                break
         assert errors
         assert all("[sql] prepare_threshold = 0" in str(error) for error in errors)
 
