@@ -12,7 +12,8 @@ from glimr_session._session.actor import SessionActor
 from glimr_session._session.changes import Changes, Incremented
 from glimr_session._session.messages import Get, GetState, Put, TakeChanges
 from glimr_session._session.state import SessionState
-from glimr_session.stores._server import MADE, Command, Executor, Read, ServerStore, Swap
+from glimr_session.stores._commands import MADE, Command, Executor, Read, Swap
+from glimr_session.stores._server import ServerStore
 from glimr_session.stores.redis import RedisStore
 
 __all__ = ["Get", "GetState", "Put", "SessionActor", "TakeChanges", "storage_key"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.browser import copy_of_site, serving
+from tests.support.browser import SITE, copy_of_site, serving
 from tests.support.services import DatabaseServer, RedisServer
 from tests.test_examples import KEY, Visitor
 
@@ -39,7 +39,7 @@ def test_with_a_url_it_is_on_that_server(redis: RedisServer) -> None:
     """The sessions are keys of that server."""
     redis.ask("FLUSHALL")
     settings = {"GLIMR_SESSION_REDIS_URL": redis.url, "GLIMR_SESSION_SECRET_KEYS": KEY}
-    with serving(STORE="redis", **settings) as url:
+    with serving(SITE, STORE="redis", **settings) as url:
         assert Visitor(url).sign_up().status == 303
         assert redis.ask("DBSIZE") == 1
 
@@ -55,6 +55,6 @@ def test_a_table_that_is_missing_is_said_in_one_line(
     }
     with (
         pytest.raises(AssertionError, match="glimr-session sql-schema"),
-        serving(STORE="sql", **settings),
+        serving(SITE, STORE="sql", **settings),
     ):
         pass

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from glimr_session import CommitResult, ConfigError, SessionStore, StoreUnavailable
 from glimr_session._session.state import SessionState
-from glimr_session.stores._server import MADE, Lock, Swap
+from glimr_session.stores._commands import MADE, Lock, Swap
 from glimr_session.stores.sql import SqlStore, schema
 from glimr_session.stores.sql.store import Commands
 from glimr_session.testing.contract import (

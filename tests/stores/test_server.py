@@ -9,17 +9,8 @@ from typing import Any
 import pytest
 
 from glimr_session import SessionStore, StoreUnavailable
-from glimr_session.stores._server import (
-    MADE,
-    Acquire,
-    Command,
-    Entry,
-    Extend,
-    Find,
-    Insert,
-    ServerStore,
-    Swap,
-)
+from glimr_session.stores._commands import MADE, Acquire, Command, Entry, Extend, Find, Insert, Swap
+from glimr_session.stores._server import ServerStore
 from glimr_session.testing.contract import ABSOLUTE, LIFETIME, StoreContract
 
 

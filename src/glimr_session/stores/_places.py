@@ -1,16 +1,18 @@
-"""Places: how many connections a process may have, and the idle ones."""
+"""Places: how many connections a process may have, and the idle ones; and one for each loop."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
 from typing import Final, Generic, TypeVar
+from weakref import WeakKeyDictionary
 
-__all__ = ["Place", "Places"]
+__all__ = ["PerLoop", "Place", "Places"]
 
 T = TypeVar("T")
 
@@ -105,3 +107,38 @@ class _Stack(Generic[T]):
         place = Place[T]()
         self.every.add(weakref.ref(place, self.every.discard))
         return place
+
+
+class PerLoop(Generic[T]):
+    """An object for each event loop, closed when the loop ends.
+
+    Args:
+        make: makes it, in the loop.
+        close: closes it, in the loop.
+    """
+
+    def __init__(self, make: Callable[[], T], close: Callable[[T], Awaitable[None]]) -> None:
+        self._make = make
+        self._close = close
+        self._made: WeakKeyDictionary[
+            asyncio.AbstractEventLoop, tuple[T, AsyncGenerator[None, None]]
+        ]
+        self._made = WeakKeyDictionary()
+
+    async def get(self) -> T:
+        """Return that of the running event loop."""
+        loop = asyncio.get_running_loop()
+        found = self._made.get(loop)
+        if found is None:
+            made = self._make()
+            # A loop that ends closes its asynchronous generators, and there is no other hook.
+            watch = self._until_the_end(made)
+            found = self._made[loop] = made, watch
+            await anext(watch)
+        return found[0]
+
+    async def _until_the_end(self, made: T) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            await self._close(made)

@@ -6,24 +6,38 @@ store runs the commands: it reads an entry, and swaps one for another if nobody 
 
 from __future__ import annotations
 
-import asyncio
 import math
-import os
 import secrets
-import threading
 import time
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, ClassVar, Final, Generic, Protocol, TypeAlias, TypeVar
-from weakref import WeakKeyDictionary, WeakValueDictionary
+from typing import Any, ClassVar, Final, TypeVar
 
 from .._ids import join_cookie_value, key_and_number, number_for, split_cookie_value, storage_key
 from .._log import logger
 from .._session.changes import Changes
-from .._session.serialization import Record, StoredSession
+from .._session.serialization import StoredSession
 from .._validation import Duration, to_seconds
 from ..errors import ConfigError, StoreUnavailable
+from ._commands import (
+    MADE,
+    NONCE_SIZE,
+    NONCES,
+    Acquire,
+    AsyncExecutor,
+    Entry,
+    Executor,
+    Extend,
+    Find,
+    Insert,
+    Lock,
+    Made,
+    Read,
+    Steps,
+    Swap,
+)
+from ._lines import Lines, Turn
 from ._versions import (
     ARRIVAL,
     CLOCK_GRACE,
@@ -44,170 +58,13 @@ from ._versions import (
 )
 from .base import CommitResult, SessionStore
 
-__all__ = [
-    "MADE",
-    "NONCE_SIZE",
-    "Acquire",
-    "Command",
-    "Entry",
-    "Executor",
-    "Extend",
-    "Find",
-    "Insert",
-    "Lock",
-    "PerLoop",
-    "Read",
-    "ServerStore",
-    "Steps",
-    "Swap",
-    "missing_extra",
-    "told_at_start",
-]
+__all__ = ["ServerStore", "missing_extra", "told_at_start"]
 
 R = TypeVar("R")
-
-NONCE_SIZE: Final = 6
-"""Bytes of the random mark of a commit, by which it knows that it was made."""
-
-_NONCES: Final = 6  # of the last commits, which an entry keeps
 
 _MAX_REVISION: Final = 2**62
 
 _MAX_CONFLICTS: Final = 2  # of one commit, before the entry is locked
-
-# Seconds that a thread waits for others of its process that commit to the same session. Then
-# it goes on, and may meet them: nobody waits for one that has died.
-_PATIENCE: Final = 0.5
-
-
-class Entry(Record, frozen=True):
-    """A session as a server keeps it. Times are seconds since the epoch.
-
-    Attributes:
-        number: what it is kept under, for life.
-        key: the SHA-256 of its id.
-        created_at: when the id was made.
-        last_used_at: when it was last used.
-        revision: counts commits, from a random number on.
-        purge_after: when the server may remove it.
-        commits: the marks of its last commits, the latest first.
-        value: the rest, as JSON; ``TOMBSTONE`` if a login has ended it.
-    """
-
-    number: int
-    key: bytes
-    created_at: float
-    last_used_at: float
-    revision: int
-    purge_after: float
-    commits: bytes
-    value: bytes
-
-    def __repr__(self) -> str:
-        """Show nothing of the value."""
-        return f"Entry({self.key.hex()[:8]}, revision={self.revision}, {len(self.value)} bytes)"
-
-    def has_made(self, nonce: bytes) -> bool:
-        """Whether one of its last commits was this one."""
-        commits = self.commits
-        return any(
-            commits[start : start + NONCE_SIZE] == nonce
-            for start in range(0, len(commits), NONCE_SIZE)
-        )
-
-
-class Made(Record, frozen=True):
-    """A swap or an insertion was made."""
-
-
-MADE: Final = Made()
-
-
-class Read(Record, frozen=True):
-    """Return the entry under a number, or None."""
-
-    number: int
-
-
-class Find(Record, frozen=True):
-    """Return the entry under a key, or None: for stores that have such an index."""
-
-    key: bytes
-
-
-class Lock(Record, frozen=True):
-    """As ``Read``; nobody else writes it before these steps have swapped it or ended."""
-
-    number: int
-
-
-class Insert(Record, frozen=True):
-    """Keep an entry if there is none under its number and its key; ``MADE``, or that one."""
-
-    entry: Entry
-
-
-class Swap(Record, frozen=True):
-    """Keep ``after`` if an entry is at a revision; ``MADE``, or the entry that is there, or None.
-
-    Attributes:
-        number: of the entry.
-        revision: which it must be at.
-        after: what is kept instead; None removes it. (If it is not there, and the answer to
-            an earlier attempt was lost, that one has removed it: ``MADE``.)
-        used_after: a store that asks the clock of this machine lets nobody change an entry
-            that was last used before, for it has expired.
-    """
-
-    number: int
-    revision: int
-    after: Entry | None
-    used_after: float = -math.inf
-
-
-class Extend(Record, frozen=True):
-    """Record a use of an entry with this key, and leave its value; return whether it is there."""
-
-    number: int
-    key: bytes
-    last_used_at: float
-    purge_after: float
-
-
-class Acquire(Record, frozen=True):
-    """Wait until no other thread of the process commits to a session; return a ``Turn``.
-
-    With ``only_if_busy``, None if none does.
-    """
-
-    number: int
-    only_if_busy: bool = False
-
-
-Command: TypeAlias = Read | Find | Lock | Insert | Swap | Extend
-
-Steps: TypeAlias = Generator[Any, Any, R]
-"""Yields commands, is sent their results, and returns its own."""
-
-
-class Executor(Protocol):
-    """Runs the commands of one operation."""
-
-    def execute(self, command: Command) -> Any:
-        """Return the result of a command; StoreUnavailable if it cannot be had."""
-
-    def close(self) -> None:
-        """Give back what the operation has used."""
-
-
-class AsyncExecutor(Protocol):
-    """As ``Executor``, for an event loop."""
-
-    async def execute(self, command: Command) -> Any:
-        """Return the result of a command; StoreUnavailable if it cannot be had."""
-
-    async def close(self) -> None:
-        """Give back what the operation has used."""
 
 
 class ServerStore(SessionStore):
@@ -228,7 +85,7 @@ class ServerStore(SessionStore):
         self.lifetime = to_seconds("lifetime", lifetime)
         self.absolute_lifetime = to_seconds("absolute_lifetime", absolute_lifetime, allow_zero=True)
         self._timeout = to_seconds("timeout", timeout)
-        self._lines = _Lines()
+        self._lines = Lines()
 
     @abstractmethod
     def _executor(self) -> Executor: ...
@@ -377,7 +234,7 @@ class ServerStore(SessionStore):
         nonce, revision, commits = secrets.token_bytes(NONCE_SIZE), secrets.randbits(48), b""
         if isinstance(stored.marks, Marks):
             number, revision = stored.marks.number, stored.marks.revision + ARRIVAL
-            commits = stored.marks.commits[: NONCE_SIZE * (_NONCES - 1)]
+            commits = stored.marks.commits[: NONCE_SIZE * (NONCES - 1)]
         entry = Entry(
             number,
             key,
@@ -621,7 +478,7 @@ class ServerStore(SessionStore):
     ) -> Entry | None:
         """Return the entry after a commit, or None where nothing is left."""
         marks: Marks = found.marks
-        commits = nonce + marks.commits[: NONCE_SIZE * (_NONCES - 1)]
+        commits = nonce + marks.commits[: NONCE_SIZE * (NONCES - 1)]
         now, revision = time.time(), marks.revision + 1
         if login is CommitResult.EMPTY:
             return self._end(marks.number, marks.key, revision, commits)
@@ -681,75 +538,6 @@ class ServerStore(SessionStore):
         return abs(now - entry.created_at) < self.overlap
 
 
-class _Line:
-    """Those of a process who commit to one session, after a conflict: one at a time."""
-
-    def __init__(self, lock: Any) -> None:
-        self.lock: Final = lock  # of threading, or of asyncio
-        self.latest: Entry | None = None
-
-
-class Turn:
-    """Holds a line for as long as it is referenced, so that no exception leaves it held."""
-
-    def __init__(self, line: _Line) -> None:
-        self._line = line
-        self.held = False
-
-    def leave(self, entry: Entry | None) -> None:
-        """Tell the next one in the line what is stored now."""
-        self._line.latest = entry
-
-    def newer(self, entry: Entry | None) -> Entry | None:
-        """Return what the one before has left, if that is newer than an entry."""
-        latest = self._line.latest
-        if latest is None or (entry is not None and entry.revision >= latest.revision):
-            return entry
-        return latest
-
-    def __del__(self) -> None:
-        if self.held:
-            self._line.lock.release()
-
-
-T = TypeVar("T")
-
-
-class PerLoop(Generic[T]):
-    """An object for each event loop, closed when the loop ends.
-
-    Args:
-        make: makes it, in the loop.
-        close: closes it, in the loop.
-    """
-
-    def __init__(self, make: Callable[[], T], close: Callable[[T], Awaitable[None]]) -> None:
-        self._make = make
-        self._close = close
-        self._made: WeakKeyDictionary[
-            asyncio.AbstractEventLoop, tuple[T, AsyncGenerator[None, None]]
-        ]
-        self._made = WeakKeyDictionary()
-
-    async def get(self) -> T:
-        """Return that of the running event loop."""
-        loop = asyncio.get_running_loop()
-        found = self._made.get(loop)
-        if found is None:
-            made = self._make()
-            # A loop that ends closes its asynchronous generators, and there is no other hook.
-            watch = self._until_the_end(made)
-            found = self._made[loop] = made, watch
-            await anext(watch)
-        return found[0]
-
-    async def _until_the_end(self, made: T) -> AsyncGenerator[None, None]:
-        try:
-            yield
-        finally:
-            await self._close(made)
-
-
 @contextmanager
 def told_at_start() -> Iterator[None]:
     """Log an outage: a site whose workers are replaced goes on without its store, and with it."""
@@ -767,40 +555,3 @@ def missing_extra(extra: str, error: ImportError) -> ConfigError:
     return ConfigError(
         f"store: {error.name} is not installed. Run: pip install 'glimr-session[{extra}]'"
     )
-
-
-class _Lines:
-    """The lines of a process. A line exists while somebody stands in it."""
-
-    def __init__(self) -> None:
-        # By process too: a child inherits the lines of its parent, whose threads it has not.
-        self._lines: WeakValueDictionary[tuple[int, ...], _Line] = WeakValueDictionary()
-
-    def acquire(self, command: Acquire) -> Turn | None:
-        """Stand in the line of a session; None if there is none, and it is to be busy."""
-        line = self._line(command, (os.getpid(),), threading.Lock)
-        if line is None:
-            return None
-        turn = Turn(line)
-        turn.held = line.lock.acquire(timeout=_PATIENCE)
-        return turn
-
-    async def aacquire(self, command: Acquire) -> Turn | None:
-        """As ``acquire``, among the tasks of the running event loop."""
-        line = self._line(command, (os.getpid(), id(asyncio.get_running_loop())), asyncio.Lock)
-        if line is None:
-            return None
-        turn = Turn(line)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(line.lock.acquire(), _PATIENCE)
-            turn.held = True
-        return turn
-
-    def _line(
-        self, command: Acquire, place: tuple[int, ...], new_lock: Callable[[], Any]
-    ) -> _Line | None:
-        place = (*place, command.number)
-        line = self._lines.get(place)
-        if line is None and not command.only_if_busy:
-            line = self._lines.setdefault(place, _Line(new_lock()))
-        return line

@@ -17,7 +17,7 @@ from redis import exceptions
 
 from ..._log import warn
 from ...errors import StoreUnavailable
-from .._server import MADE, NONCE_SIZE, Command, Entry, Extend, Find, Insert, Swap
+from .._commands import MADE, NONCE_SIZE, Command, Entry, Extend, Find, Insert, Swap
 
 __all__ = ["ERRORS", "LOST", "SCRIPTS", "Codec", "bare"]
 

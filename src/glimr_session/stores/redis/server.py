@@ -26,7 +26,7 @@ from redis.retry import Retry
 
 from ..._log import warn
 from ...errors import ConfigError, StoreUnavailable
-from .._server import Entry, Extend, Insert, Read, Swap
+from .._commands import Entry, Extend, Insert, Read, Swap
 from .codec import ERRORS, SCRIPTS, Codec, bare
 from .connections import AsyncClient, Caller, connector, sentinels_of
 

@@ -9,7 +9,9 @@ from typing import Any, ClassVar
 
 from ..._validation import Duration, safe_repr
 from ...errors import ConfigError
-from .._server import Command, PerLoop, ServerStore, told_at_start
+from .._commands import Command
+from .._places import PerLoop
+from .._server import ServerStore, told_at_start
 from ..base import DEFAULT_LIFETIME
 from .codec import ERRORS, Codec, bare
 from .connections import AsyncConnections, Caller, connections_of

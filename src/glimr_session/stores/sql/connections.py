@@ -12,8 +12,8 @@ from sqlalchemy import exc
 
 from ..._forks import before_forks, fork_is_near
 from ...errors import StoreUnavailable
+from .._commands import MADE
 from .._places import Place, Places
-from .._server import MADE
 from .errors import cause, outage
 from .statements import Found, Plan, entry_of
 

@@ -14,7 +14,8 @@ import sqlalchemy as sa
 from sqlalchemy import event, exc
 
 from ...errors import ConfigError, StoreUnavailable
-from .._server import PerLoop, missing_extra
+from .._places import PerLoop
+from .._server import missing_extra
 from .connections import Connection, EngineConnections, OwnConnections
 from .errors import advice, cause, outage
 from .loops import AsyncConnections

@@ -8,7 +8,8 @@ from contextlib import suppress
 from typing import Any
 
 from ...errors import StoreUnavailable
-from .._server import MADE, Command, PerLoop
+from .._commands import MADE, Command
+from .._places import PerLoop
 from .connections import exhausted
 from .errors import Lost, cause, outage
 from .statements import (

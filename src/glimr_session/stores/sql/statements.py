@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 
 import sqlalchemy as sa
 
-from .._server import MADE, Command, Entry, Extend, Find, Insert, Lock, Made, Read, Swap
+from .._commands import MADE, Command, Entry, Extend, Find, Insert, Lock, Made, Read, Swap
 
 __all__ = [
     "COMMIT",

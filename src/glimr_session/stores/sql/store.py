@@ -14,7 +14,8 @@ import sqlalchemy as sa
 
 from ..._validation import Duration, safe_repr
 from ...errors import ConfigError, StoreUnavailable
-from .._server import MADE, Command, Entry, Insert, Read, ServerStore, Steps, Swap, told_at_start
+from .._commands import MADE, Command, Entry, Insert, Read, Steps, Swap
+from .._server import ServerStore, told_at_start
 from .._versions import CLOCK_GRACE
 from ..base import DEFAULT_LIFETIME, time_left
 from .connections import Connection
