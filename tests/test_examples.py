@@ -509,7 +509,9 @@ def made_demo(*arguments: str, **settings: str) -> str:
 def test_make_demo_serves_this_site_on_the_port_asked_for() -> None:
     """``PORT=8765 make demo`` runs the script that is tested here, on that port."""
     command = made_demo(PORT="8765")
-    assert command == "HOST=127.0.0.1 PORT=8765 .venv/bin/python examples/signup/serve.py"
+    assert (
+        command == "HOST=127.0.0.1 PORT=8765 STORE=disk .venv/bin/python examples/signup/serve.py"
+    )
     assert SITE.samefile(EXAMPLES.parent / command.split()[-1])
 
 
