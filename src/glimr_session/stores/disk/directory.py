@@ -113,7 +113,7 @@ class Directory:
                 f"in a directory that nobody checks. Remove the link, and let {self.path} be the "
                 "directory that has the file, or a link to it."
             )
-        for path in self.path.glob(f"{DATABASE}*"):
+        for path in sorted(self.path.glob(f"{DATABASE}*")):  # a log before its second name
             try:
                 found = path.stat()
             except FileNotFoundError:
