@@ -39,12 +39,12 @@ types: .venv/lint ## Check the types, with mypy and with pyright
 	$(BIN)/mypy
 	$(BIN)/pyright
 
-check: lint types guard test test-services test-faults test-bench coverage ## Everything that has to pass before a commit
+check: lint types guard test test-services test-faults test-bench ## Everything that has to pass before a commit
 
 # Tracing would distort what servers, fuzzers and the guard are tested for.
 coverage: .venv/test ## Run the tests of the modules, and measure the branches they cover
 	$(BIN)/python -m pytest tests/session tests/request tests/stores tests/wsgi tests/testing \
-		tests/config tests/services/test_*store.py tests/test_*.py --cov --cov-report=term \
+		tests/config tests/test_*.py --cov --cov-report=term \
 		--hypothesis-profile=few
 
 matrix: ## Run the tests on each Python found, with oldest and newest dependencies

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 import weakref
 from collections import deque
 from contextlib import suppress
@@ -31,8 +32,9 @@ _SYNCHRONOUS: Final = {"process": "NORMAL", "power": "FULL"}
 _MAX_IDLE: Final = 12
 
 
-# Attempts to open the log that is there; each finds another one only if it was closed meanwhile.
-_TRIES: Final = 20
+# Seconds of attempts to open the log that is there; each finds another one only if others have
+# closed the database meanwhile, and opened it.
+_PATIENCE: Final = 1.0
 
 
 class WouldBlock(Exception):
@@ -145,12 +147,15 @@ class ConnectionPool:
         Hold ``exclusive_lock``.
         """
         was_missing = False
-        for _ in range(_TRIES):  # others may close the last connection meanwhile
-            files, is_back = self.log.put_back()
-            was_missing |= is_back
-            with suppress(LogLost):
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                files, is_back = self.log.put_back()
+                was_missing |= is_back
                 return self._connect(hold, files), was_missing
-        raise LogLost
+            except LogLost:  # or a connection of this process has been closed just now
+                if time.monotonic() > deadline:
+                    raise
 
     def _connect(self, hold: ForkHold, files: Identities | None) -> PooledConnection:
         """Return a new connection, which keeps the hold until it is closed.
