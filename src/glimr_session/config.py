@@ -99,6 +99,7 @@ _FIELDS: Final = {
     "flash_until_read": _FLAG,
     "commit_on_error": _FLAG,
     "key": _TEXT,
+    "login_key": _TEXT,
     "gc": _TEXT,
     "gc_chance": _NUMBER,
     "gc_interval": _MINUTES,
@@ -190,6 +191,10 @@ class SessionConfig:
     key: str = "glimr.session"
     """Where a handler finds the session, as in ``environ["glimr.session"]``. A second session
     beside the first needs another key and another ``cookie``."""
+
+    login_key: str = ""
+    """The key whose value names the user who is logged in, for the doors of Flask, Django and
+    Pyramid: when it changes, the session gets a new id. "": the framework's own."""
 
     gc: str | Callable[[], bool] = "lottery"
     """"lottery", "interval", "never", "package.module:policy", or a function that is called
@@ -355,12 +360,18 @@ class SessionConfig:
         return cls._from_settings(_from_environ(environ))
 
     @classmethod
-    def from_mapping(cls, mapping: Mapping[str, Any]) -> Self:
+    def from_mapping(
+        cls, mapping: Mapping[str, Any], environ: Mapping[str, str] | None = None
+    ) -> Self:
         """Read a dict of the shape that ``session.toml`` has.
 
         A relative directory is relative to the working directory.
+
+        Args:
+            mapping: the settings.
+            environ: variables that beat them, as ``os.environ``; None reads none.
         """
-        return cls._from_settings(_flatten(mapping))
+        return cls._from_settings(_flatten(mapping) | _from_environ(environ or {}))
 
     @classmethod
     def _from_settings(cls, settings: Mapping[str, Any]) -> Self:

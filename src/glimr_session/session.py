@@ -88,6 +88,10 @@ class SessionOwner(Protocol):
         """Open the session unless it is open, and return its actor."""
         ...
 
+    def new_id(self) -> str:
+        """Return an id that no session has."""
+        ...
+
     def abandon(self) -> None:
         """Stop the actor and write nothing."""
         ...
@@ -290,7 +294,7 @@ class Session(MutableMapping[str, Any]):
                 "regenerate() came after the headers had left, so the new id cannot reach the "
                 "browser; call it before the first chunk of the body"
             )
-        self._tell(Regenerate(generate_id()))
+        self._tell(Regenerate(self._owner.new_id()))
 
     def invalidate(self) -> None:
         """Forget everything, destroy what is stored and go on under a new id: a logout.
@@ -298,7 +302,7 @@ class Session(MutableMapping[str, Any]):
         It ends every session whose cookie this request came with, and the cookie, unless
         something is put afterwards: that is a new session.
         """
-        self._tell(Invalidate(generate_id()))
+        self._tell(Invalidate(self._owner.new_id()))
 
     # How long it lives.
 
@@ -482,6 +486,9 @@ class _Standalone:
 
     def open(self) -> SessionRef:
         return self.ref or CLOSED
+
+    def new_id(self) -> str:
+        return generate_id()
 
     def abandon(self) -> None:
         ref, self.ref, self.finished = self.ref, CLOSED, True

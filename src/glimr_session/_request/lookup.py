@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, ParamSpec, TypeVar
 
-from .._ids import generate_id
 from .._session.serialization import StoredSession
 from ..errors import StoreUnavailable
 from ..stores.base import SessionStore
@@ -40,7 +39,7 @@ class Lookup(NamedTuple):
     ambiguous: bool = False
 
 
-def look_up(received: ReceivedCookies, store: SessionStore) -> Lookup:
+def look_up(received: ReceivedCookies, store: SessionStore, new_id: Callable[[], str]) -> Lookup:
     """Look for the sessions of the cookies that verify. Those that are gone do not count.
 
     Raises:
@@ -60,7 +59,7 @@ def look_up(received: ReceivedCookies, store: SessionStore) -> Lookup:
         received.newer
         or any(call_store(store.has_moved, cookie.value) for cookie in received.verified)
     )
-    return Lookup(received, new_id=generate_id(), behind=behind, ambiguous=bool(living))
+    return Lookup(received, new_id=new_id(), behind=behind, ambiguous=bool(living))
 
 
 def call_store(operation: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

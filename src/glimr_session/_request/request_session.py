@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-from .._ids import fingerprint
+from .._ids import fingerprint, generate_id
 from .._log import logger, warn
 from .._session.actor import ASK_TIMEOUT, SessionActor
 from .._session.changes import Changes
@@ -52,6 +52,7 @@ class StoreBinding(NamedTuple):
         policy: when to collect.
         flash_until_read: whether a flash stays until it is read.
         commit_on_error: whether a response of 500 and above commits.
+        new_id: returns an id that no session has.
     """
 
     store: SessionStore
@@ -60,6 +61,7 @@ class StoreBinding(NamedTuple):
     policy: Policy
     flash_until_read: bool = False
     commit_on_error: bool = False
+    new_id: Callable[[], str] = generate_id
 
 
 class RequestSession:
@@ -124,6 +126,10 @@ class RequestSession:
             StoreUnavailable: the store cannot be read.
         """
         return self._fetch().stored
+
+    def new_id(self) -> str:
+        """Return an id for a session that begins, or moves, in this request."""
+        return self._binding.new_id()
 
     def open(self) -> SessionRef:
         """Open the session unless it is open, and return its actor: at its first use.
@@ -314,7 +320,7 @@ class RequestSession:
     def _fetch(self) -> Lookup:
         if self._fetched is None:
             received = self._binding.cookie.read(self._cookie_headers)
-            found = look_up(received, self._binding.store)
+            found = look_up(received, self._binding.store, self.new_id)
             if self.__dict__.setdefault("_fetched", found) is found:
                 self._gone = found.behind
         return self._fetched  # type: ignore[return-value]  # it was set

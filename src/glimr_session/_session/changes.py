@@ -18,9 +18,12 @@ __all__ = [
     "Edit",
     "Incremented",
     "Kept",
+    "Merged",
     "add",
     "add_flash",
+    "merge",
     "result_of",
+    "same",
 ]
 
 
@@ -59,6 +62,8 @@ class Incremented(_DependentEdit, frozen=True):
             if before.expected is ABSENT and before.result is not ABSENT:  # setdefault()
                 return Incremented(self.by, self.start, self.result, absent=self.start)
             return CompareAndSet(before.expected, self.result)
+        if type(before) is Merged:
+            return Merged(before.found, self.result)
         return self.result  # this request has set the number it adds to
 
     def replay(self, current: Json | Absent) -> Json:
@@ -90,14 +95,48 @@ class CompareAndSet(_DependentEdit, frozen=True):
             return CompareAndSet(before.start, self.result)
         if type(before) is CompareAndSet:
             return CompareAndSet(before.expected, self.result)
+        if type(before) is Merged:
+            return Merged(before.found, self.result)
         return self.result
 
     def replay(self, current: Json | Absent) -> Json | Absent:
         """Return the result where the expected value or none is there, else what is there."""
-        return self.result if current is ABSENT or _same(current, self.expected) else current
+        return self.result if current is ABSENT or same(current, self.expected) else current
 
 
-Edit: TypeAlias = Json | Absent | Incremented | CompareAndSet
+class Merged(_DependentEdit, frozen=True):
+    """A value was changed in place: a list or dict that the request held in its hands.
+
+    What led from one value to the other is repeated: keys of dicts that were set or removed,
+    at any depth, and items that were appended to lists.
+
+    Attributes:
+        found: the value that this request found, or ABSENT.
+        result: the value that it left, or ABSENT.
+    """
+
+    found: Json | Absent
+    result: Json | Absent
+
+    def after(self, before: Edit) -> Edit:
+        """Return the edit that this one makes of an earlier one of the same request."""
+        if type(before) is Incremented:
+            return Merged(before.start, self.result)
+        if type(before) is CompareAndSet:
+            return Merged(before.expected, self.result)
+        if type(before) is Merged:
+            return Merged(before.found, self.result)
+        return self.result
+
+    def replay(self, current: Json | Absent) -> Json | Absent:
+        """Return what is there now, with the same change."""
+        beside = self.found is ABSENT and current is not ABSENT
+        if beside and not (_is_container(current) and type(current) is type(self.result)):
+            return current  # as for setdefault()
+        return merge(self.found, self.result, current)
+
+
+Edit: TypeAlias = Json | Absent | Incremented | CompareAndSet | Merged
 """The last change of a key: the value it was given, ABSENT, or an edit that depends on what
 was there."""
 
@@ -170,7 +209,7 @@ class Changes(Record, frozen=True):
 
     def compose(self, key: str, edit: Edit) -> Edit:
         """Return the edit that these changes and a later edit of a key are together."""
-        if isinstance(edit, Incremented | CompareAndSet) and (self.cleared or key in self.edits):
+        if isinstance(edit, _DependentEdit) and (self.cleared or key in self.edits):
             return edit.after(self.edits.get(key, ABSENT))
         return edit
 
@@ -240,7 +279,7 @@ class Changes(Record, frozen=True):
         left: dict[str, Any] = {
             key: value
             for key, value in (() if self.invalidated else flash.items())
-            if key not in consumed or key in set_since or not _same(consumed[key], value)
+            if key not in consumed or key in set_since or not same(consumed[key], value)
         }
         for key, value in self.flash.items():
             weak = isinstance(value, Added | Kept)
@@ -272,7 +311,53 @@ def add_flash(before: Json | Added | Kept, added: Added) -> Json | Added:
     return added.replay(before.value if isinstance(before, Kept) else before)
 
 
-def _same(one: Json | Absent, other: Json | Absent) -> bool:
+def merge(found: Json | Absent, result: Json | Absent, current: Json | Absent) -> Json | Absent:
+    """Return ``current`` after the change that led from ``found`` to ``result``.
+
+    Where another request has changed the same place meanwhile, a value that was set here wins,
+    and one that was removed here stays as the other request has set it.
+
+    Example:
+        >>> merge({"a": 1, "b": [1]}, {"b": [1, 2]}, {"a": 1, "b": [1, 3], "c": 1})
+        {'b': [1, 3, 2], 'c': 1}
+    """
+    if same(found, result):
+        return current
+    if same(found, current):
+        return result
+    for kind in (dict, list):
+        sides = [kind() if side is ABSENT else side for side in (found, result, current)]
+        if all(type(side) is kind for side in sides):
+            break
+    else:
+        return current if result is ABSENT else result
+    merged: Any = _merge_lists(*sides) if kind is list else _merge_dicts(*sides)
+    return ABSENT if not merged and (result is ABSENT or current is ABSENT) else merged
+
+
+def _merge_dicts(found: Any, result: Any, current: Any) -> Any:
+    merged = dict(current)
+    for key in {**found, **result}:
+        value = merge(found.get(key, ABSENT), result.get(key, ABSENT), current.get(key, ABSENT))
+        if value is ABSENT:
+            merged.pop(key, None)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _merge_lists(found: Any, result: Any, current: Any) -> Any:
+    count = len(found)
+    if same(found, result[:count]):
+        return current + result[count:]
+    return result + current[count:] if same(found, current[:count]) else result
+
+
+def _is_container(value: object) -> bool:
+    return type(value) is dict or type(value) is list
+
+
+def same(one: Json | Absent, other: Json | Absent) -> bool:
     """Whether two values are the same JSON: True is not 1, and 1.0 is not 1."""
     return one is other or (one == other and encode_value(one) == encode_value(other))
 

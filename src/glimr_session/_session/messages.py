@@ -16,6 +16,7 @@ from .state import SessionState
 from .values import Json
 
 __all__ = [
+    "ChangeKeys",
     "Clear",
     "ExpireAfter",
     "ExpireOnClose",
@@ -140,6 +141,16 @@ class Update(Write, frozen=True):
 
     def apply(self, state: SessionState) -> Any:
         state.changes.edits.update(self.values)
+
+
+class ChangeKeys(Write, frozen=True):
+    """Change several keys, each by an edit of its own."""
+
+    edits: Mapping[str, Any]
+
+    def apply(self, state: SessionState) -> Any:
+        for key, edit in self.edits.items():
+            state.edit(key, edit)
 
 
 class SetDefault(Write, frozen=True):

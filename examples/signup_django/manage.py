@@ -1,0 +1,10 @@
+"""Django's commands, and ``first_start``: ``python examples/signup_django/manage.py first_start``."""
+
+import os
+import sys
+
+from django.core.management import execute_from_command_line
+
+if __name__ == "__main__":
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "members.settings")
+    execute_from_command_line(sys.argv)

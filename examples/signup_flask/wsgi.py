@@ -1,0 +1,118 @@
+"""A sign-up site with Flask and WTForms: a form that comes back as it was sent, a basket, a logout.
+
+There is no database: who signs up is kept in the session alone, and forgotten with it.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from flask import Blueprint, Flask, Response, flash, redirect, render_template, request, session
+from flask import url_for as url
+from flask_wtf import CSRFProtect, FlaskForm
+from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response as BaseResponse
+from wtforms import EmailField, PasswordField, StringField
+from wtforms.validators import InputRequired, Length, Regexp
+
+EXAMPLES = Path(__file__).resolve().parents[1]
+VAR = EXAMPLES.parent / "var" / "signup_flask"
+LEAST_PASSWORD = 12  # characters
+
+site = Blueprint("site", __name__)
+
+
+def create_app() -> Flask:
+    """Return the site: ``gunicorn "wsgi:create_app()"``."""
+    style = EXAMPLES / "signup" / "static"  # that of the first demo
+    app = Flask(__name__, static_folder=style, static_url_path="/static")
+    app.config.update(SECRET_KEY=secret_key(), MAX_CONTENT_LENGTH=10_000)
+    CSRFProtect(app)
+    app.register_blueprint(site)
+    app.register_error_handler(HTTPException, show_problem)
+    app.after_request(add_headers)
+    return app
+
+
+class SignUp(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
+    name = StringField(
+        "Name",
+        [InputRequired("Tell us what to call you."), Length(max=100)],
+        render_kw={"autocomplete": "name"},
+    )
+    email = EmailField(
+        "E-mail",
+        # Only a mail to it can tell whether it is somebody's.
+        [Regexp(r"[^@\s]+@[^@\s]+$", message="Write an e-mail address, as in ada@example.org.")],
+        render_kw={"autocomplete": "email", "required": True},
+    )
+    password = PasswordField(
+        "Password",
+        [InputRequired(), Length(LEAST_PASSWORD, message="Use at least %(min)d characters.")],
+        description=f"At least {LEAST_PASSWORD} characters.",
+        render_kw={"autocomplete": "new-password"},
+    )
+
+
+@site.get("/")
+def home() -> str:
+    return render_template("home.html")
+
+
+@site.post("/basket")
+def take_ticket() -> BaseResponse:
+    session["tickets"] = session.get("tickets", 0) + 1
+    return redirect(url(".home"))
+
+
+@site.route("/signup", methods=["GET", "POST"])
+def sign_up() -> BaseResponse | str:
+    if "user" in session:
+        return redirect(url(".home"))
+    form = SignUp()
+    if not form.validate_on_submit():
+        return render_template("signup.html", form=form)
+    session.pop("csrf_token", None)  # a token that somebody else knew is worth nothing from here on
+    session["user"] = {"name": form.name.data, "email": form.email.data}
+    flash(f"Welcome, {form.name.data}!")
+    return redirect(url(".home"))
+
+
+@site.post("/logout")
+def log_out() -> BaseResponse:
+    session.clear()
+    flash("You are signed out.")
+    return redirect(url(".home"))
+
+
+def show_problem(error: HTTPException) -> tuple[str, int]:
+    return render_template("problem.html", error=error), error.code or 500
+
+
+def add_headers(response: Response) -> Response:
+    response.headers["Content-Security-Policy"] = (
+        "default-src 'self'; form-action 'self'; frame-ancestors 'none'"
+    )
+    if request.endpoint != "static":
+        response.headers["Cache-Control"] = "no-store"  # after a logout, Back shows nothing
+    return response
+
+
+def secret_key() -> str:
+    """Return the key that signs the cookies; the first start makes one."""
+    if given := os.environ.get("SECRET_KEY"):
+        return given
+    VAR.mkdir(parents=True, exist_ok=True)
+    file = VAR / "secret_key"
+    if not file.exists():
+        made = VAR / f"secret_key.{os.getpid()}"
+        made.touch(mode=0o600)  # who reads the key can forge cookies
+        made.write_text(secrets.token_hex(), "ascii")
+        try:
+            file.hardlink_to(made)  # whole or not at all: several workers start at once
+        except FileExistsError:
+            pass
+        made.unlink()
+    return file.read_text("ascii")

@@ -1,0 +1,335 @@
+"""LiveSession: a session whose values can be changed in place, for web frameworks."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Final, NoReturn, Self, SupportsIndex, TypeVar
+
+from .._session.changes import ABSENT, Edit, Merged, same
+from .._session.messages import ChangeKeys, GetAll
+from .._session.values import Json, JsonInput, copy_value, validate_key, validate_value
+from .._validation import Duration
+from ..forms import flash_errors, flash_old
+from ..session import Session, closed_error
+from .request_session import RequestSession
+
+__all__ = ["LiveSession", "SessionVerbs"]
+
+R = TypeVar("R")
+
+_MISSING: Final = object()
+_GET_ALL: Final = GetAll()
+
+_UNREAD: Final[dict[str, Any]] = {"": None}
+"""What a LiveSession holds until it is read. Python's json module looks at the size of a dict
+before it calls ``items()``, and takes one of size 0 for empty."""
+
+
+class SessionVerbs:
+    """The verbs of :class:`~glimr_session.Session` that do not touch its data.
+
+    Attributes:
+        session: the session of the request.
+    """
+
+    session: Session
+
+    def flash(self, key: str, value: JsonInput, *, add: bool = False) -> None:
+        """Leave a value that only the next request can read; see ``Session.flash``."""
+        self.session.flash(key, value, add=add)
+
+    def get_flash(self, key: str) -> Any:
+        """Return what the request before has left, or ""."""
+        return self.session.get_flash(key)
+
+    def get_flash_or(self, key: str, default: Any = None) -> Any:
+        """Return what the request before has left, or the default."""
+        return self.session.get_flash_or(key, default)
+
+    def has_flash(self, key: str) -> bool:
+        """Whether the request before has left this."""
+        return self.session.has_flash(key)
+
+    def now(self, key: str, value: JsonInput) -> None:
+        """Show a value as flash in this request, and not in the next one."""
+        self.session.now(key, value)
+
+    def keep(self, *keys: str) -> None:
+        """Leave these keys of the flash shown to this request for one more request."""
+        self.session.keep(*keys)
+
+    def reflash(self) -> None:
+        """Leave all flash shown to this request for one more request."""
+        self.session.reflash()
+
+    def flash_errors(self, errors: Mapping[str, object] | Mapping[str | None, object]) -> None:
+        """Leave each field's first error for the next request: ``error(field)``."""
+        flash_errors(self.session, errors)
+
+    def flash_old(self, form: Mapping[str, Any], except_: Collection[str] = ()) -> None:
+        """Leave what was typed for the next request, passwords excepted: ``old(field)``."""
+        flash_old(self.session, form, except_)
+
+    def error(self, field: str) -> Any:
+        """Return the error of a form's field, or ""."""
+        return self.session.error(field)
+
+    def has_error(self, field: str) -> bool:
+        """Whether a form's field has an error."""
+        return self.session.has_error(field)
+
+    def old(self, field: str) -> Any:
+        """Return what was typed into a form's field, or ""."""
+        return self.session.old(field)
+
+    def expire_after(self, duration: Duration | None) -> None:
+        """Set this session's own idle timeout, as for "remember me"; None: the configured one."""
+        self.session.expire_after(duration)
+
+    def expire_on_close(self, flag: bool = True) -> None:
+        """Let the cookie end with the browser, or not, whatever the configuration says."""
+        self.session.expire_on_close(flag)
+
+
+class LiveSession(SessionVerbs, dict[str, Any]):
+    """The session of a request as a dict, whose values may be changed in place.
+
+    It is read when it is first used. ``write`` compares what it holds with what it held then,
+    and tells the session what has changed: a key that was given another object is put; a list or
+    dict that was changed in place is merged, so that two requests that append to one list, or
+    set different keys of one dict, both survive; a key that was removed is forgotten, unless
+    another request has changed it meanwhile.
+
+    A door calls ``write`` before each commit. What JSON does not give back is refused there.
+
+    Args:
+        request: the session of the request.
+        login_keys: when the value of one of these keys changes, somebody has logged in or out,
+            and the session gets a new id.
+
+    Attributes:
+        request: as above.
+        modified: whether a key was set or removed; settable.
+
+    Example:
+        >>> from glimr_session._request.manager import SessionManager
+        >>> from glimr_session import SessionConfig
+        >>> manager = SessionManager.from_config(SessionConfig.from_mapping({
+        ...     "store": "cookie", "secret_keys": ["oUv7 - 32 characters, made at random"],
+        ... }))
+        >>> live = LiveSession(manager.begin(""))
+        >>> live.setdefault("cart", []).append("book")
+        >>> live.write()
+        >>> live.session.all()
+        {'cart': ['book']}
+        >>> live.request.abandon()
+    """
+
+    def __init__(self, request: RequestSession, login_keys: Collection[str] = ()) -> None:
+        super().__init__(_UNREAD)
+        self.request = request
+        self.session = request.session
+        self.modified = False
+        self._login_keys = login_keys
+        self._found: Mapping[str, Json] | None = None  # what the session holds
+        self._lent: dict[str, Any] = {}  # the objects that stand for it
+        self._put: set[str] = set()  # the keys that were given other objects
+
+    # What a framework's values are made of; the door of Flask has more than JSON has.
+
+    def encode(self, key: str, value: Any) -> Json:
+        """Return a value as JSON; raises TypeError or ValueError that names the key."""
+        return validate_value(key, value)
+
+    def decode(self, value: Json) -> Any:
+        """Return a value as it is handed out, sharing no list and no dict with the JSON."""
+        return copy_value(value)
+
+    # Between the session and the dict.
+
+    @property
+    def accessed(self) -> bool:
+        """Whether the session was used: the response then depends on the cookie."""
+        return self.request.used
+
+    def read(self) -> None:
+        """Read the session, unless that was done.
+
+        Raises:
+            StoreUnavailable: the store cannot be read.
+            SessionClosed: the response has left.
+        """
+        if self._found is None:
+            self._take(self.session._ask(_GET_ALL))
+
+    def write(self) -> None:
+        """Tell the session what has changed.
+
+        Raises:
+            TypeError, ValueError: JSON does not have a value; the message names its key, and
+                nothing was told.
+            SessionClosed: the last commit was made, or somebody has logged in after the headers.
+        """
+        found = self._found
+        if found is None:
+            return
+        now: dict[str, Json] = {}
+        for key, value in super().items():
+            if value is found.get(key, _MISSING):  # no list and no dict: these are copies
+                now[key] = found[key]
+            else:
+                now[key] = self.encode(validate_key(key), value)
+        edits: dict[str, Edit] = {}
+        for key in {**found, **now}:
+            before, after = found.get(key, ABSENT), now.get(key, ABSENT)
+            if not same(before, after):
+                is_put = key in self._put and after is not ABSENT
+                edits[key] = after if is_put else Merged(before, after)
+        if edits:
+            if not edits.keys().isdisjoint(self._login_keys):
+                self.session.regenerate()
+            self.session._tell(ChangeKeys(edits))
+        self._found, self._lent, self._put = now, dict(super().items()), set()
+
+    def _take(self, found: Mapping[str, Json]) -> None:
+        """Hold what the session holds now; objects that are up to date stay as they are."""
+        before: Mapping[str, Any] = self._found or {}
+        for key in super().keys() - found.keys():
+            super().__delitem__(key)
+        for key, value in found.items():
+            if not same(before.get(key, ABSENT), value):
+                super().__setitem__(key, self.decode(value))
+        self._found, self._lent, self._put = found, dict(super().items()), set()
+
+    def _in_session(self, verb: Callable[..., R], *args: Any) -> R:
+        """Call a verb of the session on what this dict holds, and hold what it leaves."""
+        self.write()
+        result = verb(*args)
+        if self._found is not None:
+            self._take(self.session._ask(_GET_ALL))
+        return result
+
+    def _begin_change(self) -> None:
+        if self.request.finished:
+            raise closed_error()
+        self.read()
+        self.modified = True
+
+    def _emptied(self) -> None:
+        self.modified = True
+        super().clear()
+        self._found, self._lent, self._put = {}, {}, set()
+
+    # The dict.
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.read()
+        value = super().get(key, _MISSING)
+        if value is not _MISSING:
+            return value
+        if type(default) is list or type(default) is dict:
+            self._lent[key] = default  # it may be changed, and put then
+        return default
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._begin_change()
+        if value is self._lent.get(key, _MISSING):
+            self._put.discard(key)
+        else:
+            self._put.add(key)
+        super().__setitem__(key, value)
+
+    def __delitem__(self, key: str) -> None:
+        self._begin_change()
+        super().__delitem__(key)
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        self._begin_change()
+        if not super().__contains__(key):
+            self._lent[key] = default
+        return super().setdefault(key, default)
+
+    def pop(self, key: str, default: Any = _MISSING) -> Any:
+        self._begin_change()
+        return super().pop(key) if default is _MISSING else super().pop(key, default)
+
+    def popitem(self) -> tuple[str, Any]:
+        self._begin_change()
+        return super().popitem()
+
+    def update(self, *others: Any, **more: Any) -> None:
+        for key, value in dict(*others, **more).items():
+            self[key] = value
+
+    def __ior__(self, other: Any) -> Self:  # type: ignore[override, misc]  # of dict's overloads
+        self.update(other)
+        return self
+
+    def clear(self) -> None:
+        """Remove all data; the id and the flash stay."""
+        self.session.clear()
+        self._emptied()
+
+    def __reduce_ex__(self, _protocol: SupportsIndex) -> NoReturn:
+        raise TypeError("a session cannot be pickled: it belongs to its request. Use dict(session)")
+
+    # The verbs that touch its data, or its id.
+
+    @property
+    def id(self) -> str:
+        """The id: a secret, never to be logged."""
+        return self.session.id
+
+    def all(self) -> dict[str, Any]:
+        """Return a copy of all data."""
+        return self.copy()
+
+    def has(self, key: str) -> bool:
+        """Whether a key is there, whatever its value."""
+        return key in self
+
+    def put(self, key: str, value: Any) -> None:
+        """Set a key."""
+        self[key] = value
+
+    def forget(self, key: str) -> None:
+        """Remove a key, whether it is there or not."""
+        self.pop(key, None)
+
+    def pull(self, key: str, default: Any = None) -> Any:
+        """Return the value of a key, or the default, and remove the key."""
+        return self.pop(key, default)
+
+    def increment(self, key: str, by: int | float = 1) -> int | float:
+        """Add to a number and return the sum; increments of concurrent requests add up."""
+        self.modified = True
+        return self._in_session(self.session.increment, key, by)
+
+    def regenerate(self) -> None:
+        """Go on under a new id and keep the data: call it at every login."""
+        self.modified = True
+        self.session.regenerate()
+
+    def invalidate(self) -> None:
+        """Forget everything, destroy what is stored and go on under a new id: a logout."""
+        self.session.invalidate()
+        self._emptied()
+
+
+def _reading(method: Callable[..., R]) -> Callable[..., R]:
+    """Return a method of dict that reads the session first."""
+
+    @functools.wraps(method)
+    def reading(self: LiveSession, *args: Any) -> R:
+        self.read()
+        return method(self, *args)
+
+    return reading
+
+
+for _name in (
+    "__contains__", "__eq__", "__getitem__", "__iter__", "__len__", "__ne__", "__or__", "__repr__",
+    "__reversed__", "__ror__", "copy", "items", "keys", "values",
+):  # fmt: skip
+    setattr(LiveSession, _name, _reading(getattr(dict, _name)))
