@@ -52,7 +52,7 @@ def test_the_defaults_are_those_of_the_design() -> None:
     assert config.absolute_lifetime == timedelta(0)
     assert config.expire_on_close is False
     assert (config.flash_until_read, config.commit_on_error) == (False, False)
-    assert config.key == "glimr.session"
+    assert (config.key, config.login_key) == ("glimr.session", "")
     assert config.secret_keys == ()
     assert config.rotation_grace == timedelta(0)
     assert config.disk_directory == "var/sessions"
@@ -126,6 +126,7 @@ def test_the_path_of_the_file_can_be_a_string(tmp_path: Path) -> None:
         ("FLASH_UNTIL_READ", "true", "flash_until_read", True),
         ("COMMIT_ON_ERROR", "1", "commit_on_error", True),
         ("KEY", "shop.session", "key", "shop.session"),
+        ("LOGIN_KEY", "user_id", "login_key", "user_id"),
         ("GC", "never", "gc", "never"),
         ("GC_CHANCE", "0.5", "gc_chance", 0.5),
         ("GC_INTERVAL", "2", "gc_interval", timedelta(minutes=2)),
@@ -156,6 +157,16 @@ def test_each_setting_is_read_from_its_variable(
     )
 
 
+def test_the_environment_beats_a_mapping_that_is_given_one() -> None:
+    """from_mapping() reads no variable unless it is asked to."""
+    environ = {"GLIMR_SESSION_STORE": "cookie", "GLIMR_SESSION_LIFETIME": "5"}
+    mapping = {"store": "disk", "cookie": "shop"}
+    assert SessionConfig.from_mapping(mapping).store == "disk"
+    config = SessionConfig.from_mapping(mapping, environ)
+    assert (config.store, config.cookie) == ("cookie", "shop")
+    assert config.lifetime == timedelta(minutes=5)
+
+
 def test_every_setting_can_be_set_in_a_mapping() -> None:
     """from_mapping() takes every setting there is."""
     values = {
@@ -172,6 +183,7 @@ def test_every_setting_can_be_set_in_a_mapping() -> None:
         "flash_until_read": True,
         "commit_on_error": True,
         "key": "shop.session",
+        "login_key": "user_id",
         "gc": "interval",
         "gc_chance": 1,
         "gc_interval": 2,

@@ -167,6 +167,7 @@ WRONG_TYPES: dict[str, tuple[str, list[object]]] = {
     "flash_until_read": ("true or false", [0, 1, None, "yes"]),
     "commit_on_error": ("true or false", [0, 1, None, "no"]),
     "key": ("a string", [1, None, ["glimr.session"]]),
+    "login_key": ("a string", [1, None, ["user_id"]]),
     "gc": ("a string", [1, None, ["never"]]),
     "gc_chance": ("a number", ["0.5", None, True, [1]]),
     "gc_interval": ("a number of minutes", ["5", None, True]),

@@ -19,11 +19,13 @@ from glimr_session import (
 from glimr_session._request.cleanup import never
 from glimr_session._request.manager import SessionManager
 from glimr_session._request.origin import Origin
+from glimr_session._request.request_session import RequestSession
 from glimr_session._request.signing import _Signer  # pyright: ignore[reportPrivateUsage]
 from glimr_session._session.changes import Changes
 from glimr_session._session.serialization import StoredSession
 from tests.support.cookies import make_cookie
-from tests.support.wsgi_apps import Recorded, warnings_in
+from tests.support.wsgi_apps import CONFIG, Recorded, warnings_in
+from tests.support.wsgi_client import Cookies
 
 pytestmark = pytest.mark.usefixtures("no_session_left")
 
@@ -202,3 +204,33 @@ def test_the_keys_of_the_environment_are_used_without_a_configuration(
     monkeypatch.delenv("GLIMR_SESSION_SECRET_KEYS")
     with pytest.raises(ConfigError, match="secret_keys is empty"):
         SessionManager.from_config(store=CookieStore())
+
+
+def test_ids_have_the_form_that_the_binding_gives_them(disk: DiskStore) -> None:
+    """A new session, a login and a logout ask it for an id, and the store follows such ids."""
+    ids = iter(f"{number:027}" for number in range(9))
+    manager = SessionManager.from_config(CONFIG, disk)
+    binding = manager._make_binding(disk)._replace(new_id=lambda: next(ids))
+
+    def respond(request: RequestSession) -> str:
+        headers = request.response_headers(200, [], origin=lambda: Origin(https=True))
+        request.close()
+        cookies = Cookies()
+        cookies.take(headers)
+        return cookies.header()
+
+    request = RequestSession(binding, "")
+    request.session["n"] = 1
+    assert request.session.id == f"{0:027}"
+    cookie = respond(request)
+    request = RequestSession(binding, cookie)
+    request.session.regenerate()
+    assert request.session.id == f"{1:027}"
+    moved = respond(request)
+    assert f"={1:027}~" in moved  # the number, which does not follow from the new id
+    request = RequestSession(binding, moved)
+    assert request.session["n"] == 1
+    request.session.invalidate()
+    assert request.session.id == f"{2:027}"
+    respond(request)
+    assert disk.open(moved.partition("=")[2].partition(".")[0]) is None

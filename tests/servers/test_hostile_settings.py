@@ -35,7 +35,7 @@ IN_A_HEADER: Final = {
 }
 IN_NO_HEADER: Final = {
     "store", "absolute_lifetime", "commit_on_error", "flash_until_read", "gc", "gc_chance",
-    "gc_interval", "key", "secret_keys", "rotation_grace",
+    "gc_interval", "key", "login_key", "secret_keys", "rotation_grace",
     "disk_directory", "disk_durability", "disk_mode", "move_from",
     "redis_url", "redis_prefix", "redis_max_connections",
     "sql_url", "sql_table", "sql_max_connections", "sql_prepare_threshold",

@@ -10,8 +10,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from glimr_session import Json, StoredSession
-from glimr_session._session.changes import Added, Changes, add
+from glimr_session._session.changes import ABSENT, Absent, Added, Changes, Merged, add, merge, same
 from glimr_session._session.messages import (
+    ChangeKeys,
     Clear,
     Flash,
     Forget,
@@ -185,6 +186,130 @@ def test_edits_that_depend_on_what_was_there(
     """A default stays out of the way of a value, and what nobody has seen is not taken."""
     (key,) = {getattr(message, "key", None) for message in sent} - {None}
     assert after(BASE, *sent).changes.replay_data(there).get(str(key)) == result
+
+
+# Values that were changed in place.
+
+nested: st.SearchStrategy[Json] = st.recursive(
+    st.integers(0, 2) | st.booleans(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3),
+    max_leaves=8,
+)
+anything: st.SearchStrategy[Json | Absent] = st.just(ABSENT) | nested
+
+
+@given(anything, anything, anything)
+def test_a_change_in_place_is_exact_on_what_it_was_made_of(
+    found: Json | Absent, result: Json | Absent, other: Json | Absent
+) -> None:
+    """On the value that was found it gives the result; no change gives what is there."""
+    assert same(merge(found, result, found), result)
+    assert same(merge(found, found, other), other)
+
+
+@given(anything, anything, anything)
+def test_a_change_in_place_leaves_all_three_values_as_they_were(
+    found: Json | Absent, result: Json | Absent, other: Json | Absent
+) -> None:
+    """No list or dict that goes into a merge is changed by it."""
+    before = copy.deepcopy((found, result, other))
+    merge(found, result, other)
+    assert repr((found, result, other)) == repr(before)
+
+
+@given(
+    st.dictionaries(keys, nested, max_size=3),
+    st.dictionaries(st.sampled_from(["mine", "mine too"]), nested),
+    st.dictionaries(st.sampled_from(["yours", "yours too"]), nested),
+    st.lists(keys, max_size=3),
+)
+def test_keys_that_two_requests_set_in_a_dict_both_survive(
+    found: dict[str, Json], mine: dict[str, Json], yours: dict[str, Json], path: list[str]
+) -> None:
+    """Whichever commits first, and however deep the dict lies."""
+
+    def at_the_path(value: Json) -> Json:
+        for key in path:
+            value = {key: value, "beside": 1}
+        return value
+
+    both = at_the_path({**found, **mine, **yours})
+    for one, other in ((mine, yours), (yours, mine)):
+        base, first = at_the_path(found), at_the_path({**found, **one})
+        assert merge(base, at_the_path({**found, **other}), first) == both
+
+
+@given(st.lists(nested), st.lists(nested), st.lists(nested))
+def test_items_that_two_requests_append_to_a_list_both_survive(
+    found: list[Json], mine: list[Json], yours: list[Json]
+) -> None:
+    """They stand in the order of the commits."""
+    merged = merge(found, found + mine, found + yours)
+    assert same(merged, found + yours + mine)
+
+
+@pytest.mark.parametrize(
+    ("found", "result", "there", "merged"),
+    [
+        (["a"], ABSENT, ["a", "b"], ["b"]),  # b came after what was taken
+        (["a"], ABSENT, ["a"], ABSENT),
+        (["a"], ["a", "b"], ABSENT, ["b"]),  # a was taken meanwhile
+        (["a", "b"], ["b"], ["a", "b", "c"], ["b", "c"]),
+        (["a"], ["b"], ["c"], ["b"]),
+        ({"a": 1}, ABSENT, {"a": 1, "b": 2}, {"b": 2}),
+        ({"a": 1}, ABSENT, {"a": 2}, {"a": 2}),  # nobody has seen the 2
+        ({"a": 1}, {"a": 1, "b": 2}, ABSENT, {"b": 2}),
+        ({"a": 1}, {}, ABSENT, ABSENT),
+        ({"a": 1}, {"a": 2}, {"a": 3}, {"a": 2}),
+        ({"a": 1}, {"a": True}, {"a": 1, "b": 2}, {"a": True, "b": 2}),
+        ({"a": [1]}, {"a": [1, 2]}, {"a": [1, 3]}, {"a": [1, 3, 2]}),
+        ({"a": 1}, {"a": 2}, ["a"], {"a": 2}),  # no dict any more
+        ({"a": 1}, ABSENT, "text", "text"),
+        (ABSENT, ["mine"], ["yours"], ["yours", "mine"]),
+        (ABSENT, {"a": 1}, {"b": 2}, {"b": 2, "a": 1}),
+        (ABSENT, 5, 7, 7),  # as setdefault()
+        (ABSENT, [5], 7, 7),
+        (ABSENT, [5], {"a": 1}, {"a": 1}),
+        (1, ABSENT, 1, ABSENT),
+        (1, ABSENT, 2, 2),
+    ],
+    ids=repr,
+)
+def test_a_change_in_place_beside_another_one(
+    found: Json | Absent, result: Json | Absent, there: Json | Absent, merged: Json | Absent
+) -> None:
+    """What was done is repeated; what another request did stays, unless it was set here too."""
+    replayed = Merged(found, result).replay(there)
+    assert same(replayed, merged), replayed
+
+
+@pytest.mark.parametrize(
+    ("sent", "there", "result"),
+    [
+        ([ChangeKeys({"l": Merged([1], [1, 2])})], {"l": [1, 9]}, [1, 9, 2]),
+        ([ChangeKeys({"l": [2]})], {"l": [1, 9]}, [2]),
+        ([ChangeKeys({"l": ABSENT})], {"l": [1, 9]}, None),
+        ([ChangeKeys({"l": Merged([1], ABSENT)})], {"l": [1, 9]}, [9]),
+        ([Put("l", [5]), ChangeKeys({"l": Merged([5], [5, 6])})], {"l": [1, 9]}, [5, 6]),
+        ([ChangeKeys({"l": Merged([1], [1, 2])}), Put("l", [5])], {"l": [1, 9]}, [5]),
+        ([ChangeKeys({"l": Merged([1], [1, 2])}), Pull("l", 0)], {"l": [1, 9]}, [9]),
+        ([Pull("l", 0), ChangeKeys({"l": Merged(ABSENT, [2])})], {"l": [1, 9]}, [2, 9]),
+        ([ChangeKeys({"n": Merged(1, ABSENT)}), Increment("n", 3)], {"n": 1}, 3),
+        ([Increment("n", 3), ChangeKeys({"n": Merged(4, ABSENT)})], {"n": 1}, None),
+        ([Increment("n", 3), ChangeKeys({"n": Merged(4, ABSENT)})], {"n": 2}, 2),
+        ([SetDefault("s", []), ChangeKeys({"s": Merged([], [1])})], {"s": [7]}, [7, 1]),
+        # Another thread of the request has added 5 since the list was found.
+        ([Put("l", [1, 5]), ChangeKeys({"l": Merged([1], [1, 2])})], {"l": [1]}, [1, 5, 2]),
+    ],
+    ids=repr,
+)
+def test_changes_in_place_between_other_messages(
+    sent: list[Message], there: dict[str, Json], result: Json
+) -> None:
+    """Composed with what the request did before and after, they mean the same."""
+    base = StoredSession(id="0" * 64, data={"l": [1], "n": 1})
+    (key,) = {key for message in sent for key in getattr(message, "edits", ())}
+    assert after(base, *sent).changes.replay_data(there).get(key) == result
 
 
 def test_added_flash_stands_behind_what_another_request_has_left() -> None:

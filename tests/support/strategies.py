@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from glimr_session import StoredSession
 from glimr_session._session import messages
+from glimr_session._session.changes import ABSENT, Merged
 from glimr_session._session.messages import Message
 from glimr_session._session.state import SessionState
 from glimr_session.testing.contract import Transition, contents, keys, numbers, texts, values
@@ -31,9 +32,16 @@ __all__ = [
     "values",
 ]
 
+_present = values | contents
+_in_place = st.builds(Merged, st.just(ABSENT) | _present, st.just(ABSENT) | _present)
+
 _EDITS: Final[dict[type[Message], st.SearchStrategy[Message]]] = {
     messages.Put: st.builds(messages.Put, keys, values | numbers),
     messages.Update: st.builds(messages.Update, contents),
+    messages.ChangeKeys: st.builds(
+        messages.ChangeKeys,
+        st.dictionaries(keys, values | st.just(ABSENT) | _in_place, max_size=2),
+    ),
     messages.SetDefault: st.builds(messages.SetDefault, keys, values),
     messages.Forget: st.builds(messages.Forget, keys),
     messages.Pull: st.builds(messages.Pull, keys, st.none()),

@@ -271,6 +271,9 @@ class LiveSession(SessionVerbs, dict[str, Any]):
         self.session.clear()
         self._emptied()
 
+    def __del__(self) -> None:
+        self.request.abandon()  # an actor and its ref refer to each other
+
     def __reduce_ex__(self, _protocol: SupportsIndex) -> NoReturn:
         raise TypeError("a session cannot be pickled: it belongs to its request. Use dict(session)")
 

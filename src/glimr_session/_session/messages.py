@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from .changes import ABSENT, Added, Changes, CompareAndSet, Incremented, add
+from .changes import ABSENT, Added, Changes, CompareAndSet, Incremented, Merged, add
 from .serialization import Record
 from .state import SessionState
 from .values import Json
@@ -144,12 +144,15 @@ class Update(Write, frozen=True):
 
 
 class ChangeKeys(Write, frozen=True):
-    """Change several keys, each by an edit of its own."""
+    """Change several keys, each by a value, ABSENT, or what was done to the value it had."""
 
     edits: Mapping[str, Any]
 
     def apply(self, state: SessionState) -> Any:
         for key, edit in self.edits.items():
+            if type(edit) is Merged:  # another thread may have changed it since it was found
+                there = state.get(key, ABSENT)
+                edit = Merged(there, edit.replay(there))
             state.edit(key, edit)
 
 
