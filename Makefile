@@ -8,9 +8,10 @@ SECONDS ?= 60
 PYTHONS ?= 3.11 3.12 3.13
 DEPENDENCIES ?= oldest newest
 BIN := .venv/bin
+OWN_TARGETS := frameworks judges services faults benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-services test-faults test-bench lint types check coverage matrix \
+.PHONY: help demo test test-frameworks test-services test-faults test-bench judges lint types check coverage matrix \
 	bench bench-quick guard guard-record fuzz format clean
 
 help: ## List the targets
@@ -19,8 +20,11 @@ help: ## List the targets
 demo: .venv/demo ## Serve the sign-up site on http://127.0.0.1:8000 (PORT=8765, STORE=redis, HOST=0.0.0.0 for others)
 	HOST=$(HOST) PORT=$(PORT) STORE=$(STORE) $(BIN)/python examples/signup/serve.py
 
-test: .venv/test ## Run the tests, except those of database servers, of faults and of the benchmarks
-	$(BIN)/python -m pytest --ignore tests/services --ignore tests/faults --ignore tests/benchmarks
+test: .venv/test ## Run the tests, except those that have a target of their own
+	$(BIN)/python -m pytest $(foreach folder,$(OWN_TARGETS),--ignore tests/$(folder))
+
+test-frameworks: .venv/test ## Run the tests of Flask, Django, Pyramid and other frameworks
+	$(BIN)/python -m pytest tests/frameworks
 
 test-services: .venv/test ## Run the tests on Redis, Valkey, PostgreSQL, MariaDB and PgBouncer
 	$(BIN)/python -m pytest tests/services
@@ -31,6 +35,9 @@ test-faults: .venv/test ## Run the tests of faults: killed processes, full disks
 test-bench: .venv/test ## Run the tests of the benchmarks
 	$(BIN)/python -m pytest tests/benchmarks
 
+judges: .venv/test ## Run the frameworks' own test-suites against our doors
+	$(BIN)/python -m pytest tests/judges
+
 lint: .venv/lint ## Check style and formatting
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -39,7 +46,7 @@ types: .venv/lint ## Check the types, with mypy and with pyright
 	$(BIN)/mypy
 	$(BIN)/pyright
 
-check: lint types guard test test-services test-faults test-bench ## Everything that has to pass before a commit
+check: lint types guard test test-frameworks judges test-services test-faults test-bench ## Everything that has to pass before a commit
 
 # Tracing would distort what servers, fuzzers and the guard are tested for.
 coverage: .venv/test ## Run the tests of the modules, and measure the branches they cover

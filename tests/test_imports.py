@@ -23,9 +23,9 @@ LAYERS: Final = [
     ["testing"],
     ["testing.contract", "testing.clients", "testing.interleavings", "testing.seeding"],
     ["cli"],
-    ["wsgi"],
+    ["wsgi", "flask", "django", "pyramid"],
     ["_request"],
-    ["_request.manager"],
+    ["_request.live_session", "_request.manager"],
     ["_request.request_session"],
     ["_request.lookup", "_request.error_page"],
     ["_request.cleanup", "_request.cookie", "_request.cache_headers"],
@@ -79,13 +79,19 @@ MODULES: Final = [name for layer in LAYERS for name in layer]
 LIBRARIES: Final = {
     "pykka": {"mailbox", "_request.cleanup"},
     "msgspec": {"_session.serialization", "stores.cookie", "stores._versions"},
-    "itsdangerous": {"_request.signing"},
+    "itsdangerous": {"_request.signing", "flask"},
     "diskcache": {"stores.disk.files"},
     "redis": {"stores.redis", "stores.redis.codec", "stores.redis.connections",
               "stores.redis.server"},
     "sqlalchemy": {"stores.sql", "stores.sql.connections", "stores.sql.database",
                    "stores.sql.statements", "stores.sql.store", "stores.sql.table"},
     "psycopg": {"stores.sql.database"},
+    "flask": {"flask"},
+    "werkzeug": {"flask"},
+    "django": {"django"},
+    "asgiref": {"django"},
+    "pyramid": {"pyramid"},
+    "zope": {"pyramid"},
     "pytest": {"testing", "testing.contract"},
     "hypothesis": {"testing.contract"},
 }  # fmt: skip
@@ -94,6 +100,17 @@ FRAMEWORKS: Final = {
     "aiohttp", "bottle", "django", "falcon", "fastapi", "flask", "litestar", "pyramid",
     "quart", "sanic", "starlette", "tornado", "webob", "werkzeug",
 }  # fmt: skip
+
+
+# The doors, and the frameworks that each may name.
+DOORS: Final = {
+    "flask": {"flask", "werkzeug"},
+    "django": {"django"},
+    "pyramid": {"pyramid"},
+}
+
+# What a framework is itself made of.
+MADE_OF: Final = {"flask": {"werkzeug"}, "django": set[str](), "pyramid": {"webob"}}
 
 
 @functools.cache
@@ -187,7 +204,7 @@ def test_no_other_library_is_used() -> None:
 
 @pytest.mark.parametrize("name", MODULES)
 def test_no_module_names_a_web_framework(name: str) -> None:
-    """A module names no framework in its code, be it in a string that could be imported."""
+    """A module names no framework but a door its own, be it in a string that could be imported."""
     named = {module.partition(".")[0] for module in imports_of(name)}
     for node in ast.walk(sources()[name][1]):
         if isinstance(node, ast.Name):
@@ -196,7 +213,7 @@ def test_no_module_names_a_web_framework(name: str) -> None:
             named.add(node.attr)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             named.add(node.value.partition(".")[0])
-    assert named & FRAMEWORKS == set()
+    assert named & FRAMEWORKS <= DOORS.get(name, set())
 
 
 # What is loaded.
@@ -228,6 +245,22 @@ def test_importing_the_package_loads_nothing_that_is_not_used() -> None:
     before = loaded_by("")  # what a .pth file of this environment may load
     assert "glimr_session" not in before
     assert (loaded_by("import glimr_session") - before) & UNUSED == set()
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_door_loads_its_own_framework_and_no_other(door: str) -> None:
+    """Who uses one framework need not have another one installed."""
+    loaded = {name.partition(".")[0] for name in loaded_by(f"import glimr_session.{door}")}
+    assert door in loaded
+    assert loaded & FRAMEWORKS <= {door, *MADE_OF[door]}
+
+
+def test_no_other_module_needs_a_framework() -> None:
+    """All modules but the doors can be imported where no framework is installed."""
+    modules = [f"glimr_session.{name}" for name in MODULES if name not in {*DOORS, "__init__"}]
+    code = f"import sys\nsys.modules.update(dict.fromkeys({sorted(FRAMEWORKS)!r}))\n"
+    loaded = loaded_by(code + "\n".join(f"import {module}" for module in modules))
+    assert "glimr_session.stores.disk.store" in loaded
 
 
 def test_the_disk_store_is_loaded_when_it_is_asked_for() -> None:

@@ -7,7 +7,7 @@ import json
 import pickle
 import weakref
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import pytest
@@ -42,8 +42,7 @@ def begin(store: SessionStore, cookie: str = "") -> LiveSession:
 
 def respond(session: LiveSession) -> str:
     """End a request as a door does; return the cookie that its browser sends from then on."""
-    session.write()
-    headers = session.request.response_headers(200, [TEXT], origin=lambda: HTTPS)
+    headers = session.response_headers(200, [TEXT], origin=lambda: HTTPS, last=False)
     session.request.close()
     cookies = Cookies()
     cookies.take(headers)
@@ -457,17 +456,43 @@ def test_an_age_of_its_own_reaches_the_cookie(disk: DiskStore) -> None:
     session = begin(disk)
     session["n"] = 1
     session.expire_after(500)
-    session.write()
-    headers = session.request.response_headers(200, [TEXT], origin=lambda: HTTPS)
+    headers = session.response_headers(200, [TEXT], origin=lambda: HTTPS, last=False)
     assert "Max-Age=500" in dict(headers)["Set-Cookie"]
     session.request.close()
     session = begin(disk)
     session["n"] = 1
     session.expire_on_close()
-    session.write()
-    headers = session.request.response_headers(200, [TEXT], origin=lambda: HTTPS)
+    headers = session.response_headers(200, [TEXT], origin=lambda: HTTPS, last=False)
     assert "Max-Age" not in dict(headers)["Set-Cookie"]
     session.request.close()
+
+
+@pytest.mark.parametrize("status", [500, 200])
+def test_nothing_is_written_for_a_failed_response(
+    disk: DiskStore, cookie: str, status: int
+) -> None:
+    """What JSON does not have cannot make another failure of it; a change in the body neither."""
+    session = begin(disk, cookie)
+    session["n"] = 2
+    session["when"] = object()
+    refused = pytest.raises(TypeError, match="when") if status == 200 else nullcontext()
+    with refused:
+        session.response_headers(status, [TEXT], origin=lambda: HTTPS, last=False)
+    with refused:
+        session.flush()
+    session.request.abandon()
+    assert begin(disk, cookie).all() == DATA
+
+
+def test_a_change_while_the_body_is_sent_is_kept(disk: DiskStore, cookie: str) -> None:
+    """What was handed out before the headers may be changed after them."""
+    session = begin(disk, cookie)
+    books = session["cart"]["books"]
+    session.response_headers(200, [TEXT], origin=lambda: HTTPS, last=False)
+    books.append("Persuasion")
+    session.flush()
+    session.request.close()
+    assert begin(disk, cookie).all()["cart"] == {"books": ["Emma", "Persuasion"]}
 
 
 def test_it_cannot_be_pickled(disk: DiskStore, cookie: str) -> None:

@@ -12,6 +12,8 @@ from .._session.values import Json, JsonInput, copy_value, validate_key, validat
 from .._validation import Duration
 from ..forms import flash_errors, flash_old
 from ..session import Session, closed_error
+from .cache_headers import Headers
+from .origin import Origin
 from .request_session import RequestSession
 
 __all__ = ["LiveSession", "SessionVerbs"]
@@ -191,6 +193,31 @@ class LiveSession(SessionVerbs, dict[str, Any]):
                 self.session.regenerate()
             self.session._tell(ChangeKeys(edits))
         self._found, self._lent, self._put = now, dict(super().items()), set()
+
+    def response_headers(
+        self, status: int | str, headers: Headers, *, origin: Callable[[], Origin], last: bool
+    ) -> Headers:
+        """Write, unless the response has failed, and do what ``RequestSession`` does.
+
+        Raises:
+            TypeError, ValueError: as ``write``.
+            StoreUnavailable, SessionTooLarge: there are no headers to send.
+        """
+        self.request.begin_response(status)
+        if not self.request.failed:
+            self.write()
+        return self.request.response_headers(status, headers, origin=origin, last=last)
+
+    def flush(self, *, last: bool = True, wait: bool = True) -> None:
+        """Write what has changed since the headers left, unless the response has failed.
+
+        Raises:
+            TypeError, ValueError: as ``write``.
+            StoreUnavailable: it was not committed.
+        """
+        if not (self.request.failed or self.request.closed):
+            self.write()
+        self.request.flush(last=last, wait=wait)
 
     def _take(self, found: Mapping[str, Json]) -> None:
         """Hold what the session holds now; objects that are up to date stay as they are."""

@@ -58,6 +58,14 @@ class SessionManager:
         """Where a door puts the session: the setting ``key``."""
         return self._config.key
 
+    @property
+    def binding(self) -> StoreBinding:
+        """The store of the requests that begin now, and what belongs to it."""
+        binding = self._binding
+        if binding is None or (self._store is None and binding.store is not self._current_store()):
+            binding = self._bind(self._current_store())
+        return binding
+
     @classmethod
     def from_config(
         cls, config: SessionConfig | None = None, store: SessionStore | None = None
@@ -86,10 +94,7 @@ class SessionManager:
         Args:
             cookie_headers: the Cookie header, "" if there is none, or a list of several.
         """
-        binding = self._binding
-        if binding is None or (self._store is None and binding.store is not self._current_store()):
-            binding = self._bind(self._current_store())
-        return RequestSession(binding, cookie_headers)
+        return RequestSession(self.binding, cookie_headers)
 
     def _current_store(self) -> SessionStore:
         if self._store is not None:

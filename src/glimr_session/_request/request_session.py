@@ -79,6 +79,7 @@ class RequestSession:
         sealed: whether the headers have left.
         used: whether the session was used, even in vain.
         finished: whether the last commit was made; the session is read only from then on.
+        failed: whether the response is an error, and nothing is kept.
     """
 
     ref: SessionRef | None = None
@@ -86,10 +87,10 @@ class RequestSession:
     finished = False
 
     used = False
+    failed = False
 
     _fetched: Lookup | None = None
     _begun = False  # the response has a status
-    _failed = False  # the response is an error, and nothing is kept
     _pending: Changes | None = None  # taken from the actor, not yet written
     _gone = False  # it has ended, or is not here, so that only a login or a logout counts
     _nothing_left = False  # in the store, after the last commit
@@ -185,7 +186,7 @@ class RequestSession:
         """
         changes = self._take_changes(last=last)
         store = self._binding.store
-        if self._failed:
+        if self.failed:
             self._pending = None
             return None
         if self._gone and not (changes and self._begins_anew(changes)):
@@ -232,7 +233,7 @@ class RequestSession:
             status: the HTTP status, as 200 or as "200 OK".
         """
         self._begun = True
-        self._failed = str(status) >= "5" and not self._binding.commit_on_error
+        self.failed = str(status) >= "5" and not self._binding.commit_on_error
 
     def response_headers(
         self,
@@ -265,7 +266,7 @@ class RequestSession:
             self.finished = last
             if self.used:
                 self.commit(last=last)
-                self._set_cookies = [] if self._failed else self._cookies_for(origin)
+                self._set_cookies = [] if self.failed else self._cookies_for(origin)
             else:
                 self._set_cookies = []
         return add_session_headers(headers, self._set_cookies) if self.used else headers
@@ -292,7 +293,7 @@ class RequestSession:
                 "A response never began, and nothing that its request did to the session is "
                 "kept. A connection that is taken over, as for a websocket, commits nothing."
             )
-        elif changes and not self._failed:
+        elif changes and not self.failed:
             self._pending = None
             self._commit_late(changes, wait)
 
