@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import importlib
 import os
 import re
 import secrets
@@ -15,6 +16,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import flask
 import httpx
 import jinja2
 import pytest
@@ -50,8 +52,7 @@ SETTINGS: Final = block('# session.toml\nstore = "disk"')
 ON_REDIS: Final = block('# session.toml\nstore = "redis"')
 ON_SQL: Final = block('# session.toml\nstore = "sql"')
 TABLE: Final = block("from glimr_session import SqlStore")
-FROM_FLASK: Final = block('# shop/former.py: move_from = "shop.former:flask_sessions"')
-FROM_DJANGO: Final = block('# shop/former.py: move_from = "shop.former:django_sessions"')
+IN_FLASK: Final = block("from flask import Flask")
 VERBS: Final = block('session["cart"] = ["book"]  # a tell')
 COPIES: Final = block('session["cart"] = [*session.get')
 FORM: Final = block("from glimr_session import Session, flash_errors")
@@ -65,8 +66,7 @@ IN_ORDER: Final = block("from glimr_session import SessionMiddleware\nfrom glimr
 SEEDED: Final = block("from werkzeug.test import Client")
 RUN_HERE: Final = {
     APP, SETTINGS, VERBS, COPIES, FORM, TEMPLATE, CRON, BACKUP, UNIT, A_SESSION, A_VISITOR,
-    IN_ORDER, SEEDED, ON_REDIS, ON_SQL, TABLE,
-    FROM_FLASK, FROM_DJANGO,  # in tests/request/test_former_cookies.py
+    IN_ORDER, SEEDED, ON_REDIS, ON_SQL, TABLE, IN_FLASK,
 }  # fmt: skip
 
 
@@ -156,77 +156,21 @@ def test_a_form_comes_back_as_it_was_typed(session: Session) -> None:
     following.stop()
 
 
-# Frameworks. Each program says how often it was visited, in the words of the table.
-
-PROGRAM: Final = """
-from glimr_session import SessionConfig, SessionMiddleware
-from tests.support.wsgi_client import Browser
-
-config = SessionConfig(store="cookie", secret_keys=["a key for tests that is long enough"])
-{setup}
-{wrap}
-browser = Browser()
-print([browser.get({name}).body.decode() for _ in range(3)])
-"""
-
-SETUPS: Final = {
-    "Flask": """
-from flask import Flask, request
-
-app = Flask("site")
-app.add_url_rule("/", view_func=lambda: str({view}.increment("visits")))
-""",
-    "Django": """
-from django.conf import settings
-from django.core.wsgi import get_wsgi_application
-from django.http import HttpResponse
-from django.urls import path
-
-settings.configure(ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], MIDDLEWARE=[])
-urlpatterns = [path("", lambda request: HttpResponse({view}.increment("visits")))]
-""",
-    "Pyramid": """
-from pyramid.config import Configurator
-from pyramid.response import Response
-
-configurator = Configurator()
-configurator.add_route("home", "/")
-configurator.add_view(lambda request: Response(str({view}.increment("visits"))), route_name="home")
-""",
-    "Bottle": """
-import bottle
-
-bottle.route("/", callback=lambda: str({view}.increment("visits")))
-""",
-}
+# Frameworks. Their pages are tested in tests/frameworks.
 
 
-def rows_below(heading: str) -> list[list[str]]:
-    """Return the rows of the table of the guide whose first cell of the heading this is."""
-    table = GUIDE.partition(f"| {heading} |")[2].partition("\n\n")[0]
-    rows = [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
-    return [[cell.strip() for cell in row] for row in rows]
-
-
-FRAMEWORKS: Final = {row[0]: row[1:] for row in rows_below("framework")}
-
-
-def test_every_framework_is_tried() -> None:
-    """A new row needs a program above."""
-    assert FRAMEWORKS.keys() == SETUPS.keys()
-
-
-@pytest.mark.parametrize("framework", SETUPS)
-def test_a_framework_is_wrapped(framework: str) -> None:
-    """The words of the table give its views a session that lasts."""
-    wrap, view = (cell.strip("`") for cell in FRAMEWORKS[framework])
-    program = PROGRAM.format(
-        setup=SETUPS[framework].format(view=view), wrap=wrap, name=wrap.split(" ")[0].split(".")[0]
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60
-    )
-    assert (done.stdout, done.returncode) == ("['1', '2', '3']\n", 0), done.stderr
+def test_flask_has_its_sessions_with_the_lines_of_the_readme(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``flask.session`` is ours from then on, on the disk beside the application."""
+    (tmp_path / "shop.py").write_text(IN_FLASK.code, "utf-8")
+    monkeypatch.setenv("FLASK_SECRET_KEY", secrets.token_hex(32))
+    monkeypatch.syspath_prepend(tmp_path)
+    app = importlib.import_module("shop").app
+    app.add_url_rule("/", view_func=lambda: str(flask.session.increment("visits")))
+    client = app.test_client()
+    assert [client.get("/").text for _ in range(3)] == ["1", "2", "3"]
+    assert (tmp_path / "instance" / "sessions" / "cache.db").exists()
 
 
 # Settings.
@@ -417,6 +361,13 @@ def test_a_client_begins_with_a_session() -> None:
     """The lines of the guide pass, and with a client from another row of the table too."""
     app = SessionMiddleware(shop, CONFIG, store=CookieStore())
     run(SEEDED, app=app)
+
+
+def rows_below(heading: str) -> list[list[str]]:
+    """Return the rows of the table of the guide whose first cell of the heading this is."""
+    table = GUIDE.partition(f"| {heading} |")[2].partition("\n\n")[0]
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
+    return [[cell.strip() for cell in row] for row in rows]
 
 
 CLIENTS: Final = rows_below("client")
