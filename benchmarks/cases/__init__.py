@@ -10,6 +10,7 @@ from ..results import Place, Result
 
 CASES: Final = (
     "requests",
+    "frameworks",
     "limits",
     "conversation",
     "contention",

@@ -59,6 +59,7 @@ def compare(
     pages: Sequence[str],
     place: Place,
     in_a_row: int = 1,
+    seconds: float = 7,
 ) -> Iterator[Result]:
     """Yield what a session adds to each page; the sites have to give the same answers."""
     prove_same(sites)
@@ -70,7 +71,7 @@ def compare(
         for site in sites:
             arms[site.name] = browse(site.client, paths, cookies[site.name], in_a_row)
             arms[site.bare] = browse(site.bare, paths, [*cookies[site.name]], in_a_row)
-        taken = time_arms(arms, 0.3 if place.quick else 7)
+        taken = time_arms(arms, 0.3 if place.quick else seconds)
         yield Result(
             case=f"{store}: {page}",
             unit="us",

@@ -1,4 +1,4 @@
-"""Flask with its own sessions in a signed cookie, and with Flask-Session's elsewhere.
+"""Flask with its own sessions in a signed cookie, with Flask-Session's elsewhere, and with ours.
 
 Flask signs with HMAC-SHA-1 and compresses where that makes the cookie shorter. The cookie is
 verified and decoded in every request, whether the session is used or not. There is no session
@@ -9,12 +9,15 @@ whole: of two requests at the same time one loses its changes. As is its default
 every request too. It is MessagePack on Redis and PostgreSQL, and a pickle in a file. The cache of
 files has no threshold, or it would throw most of the sessions away. Its backend for
 cachelib is used; the one for the file system is deprecated and does the same.
+
+Ours take Flask's own settings, as those of everybody else here: the cookie ends with the browser.
 """
 
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +27,21 @@ import redis
 from cachelib import FileSystemCache
 from flask_sqlalchemy import SQLAlchemy
 
+from glimr_session import SessionStore
+from glimr_session.flask import GlimrSession
+
+from ..results import OURS
 from ..sites import BARE, LIFETIME, Site
 from ..worker import PATHS, SAMPLE, SECRET, Client, Verbs, respond, wsgi_client
+
+
+def glimr(store: SessionStore) -> Site:
+    """Return the site with glimr_session in place of Flask's own sessions."""
+    application = _application()
+    application.config.update(SECRET_KEY=SECRET, GLIMR_SESSION={"gc": "never"})
+    GlimrSession(application, store=store)
+    client = _client(application, flask.session, Verbs(methodcaller("regenerate")))
+    return Site(OURS, client, _bare_client(), forgets=store.server_side)
 
 
 def cookies() -> Site:

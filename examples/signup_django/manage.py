@@ -1,4 +1,4 @@
-"""Django's commands, and ``first_start``: ``python examples/signup_django/manage.py first_start``."""
+"""Django's commands, and ``first_start``, which makes the database."""
 
 import os
 import sys

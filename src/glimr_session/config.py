@@ -361,7 +361,11 @@ class SessionConfig:
 
     @classmethod
     def from_mapping(
-        cls, mapping: Mapping[str, Any], environ: Mapping[str, str] | None = None
+        cls,
+        mapping: Mapping[str, Any],
+        environ: Mapping[str, str] | None = None,
+        *,
+        defaults: Mapping[str, Any] | None = None,
     ) -> Self:
         """Read a dict of the shape that ``session.toml`` has.
 
@@ -370,8 +374,10 @@ class SessionConfig:
         Args:
             mapping: the settings.
             environ: variables that beat them, as ``os.environ``; None reads none.
+            defaults: settings that they beat, as those of a framework.
         """
-        return cls._from_settings(_flatten(mapping) | _from_environ(environ or {}))
+        settings = _flatten(defaults or {}) | _flatten(mapping) | _from_environ(environ or {})
+        return cls._from_settings(settings)
 
     @classmethod
     def _from_settings(cls, settings: Mapping[str, Any]) -> Self:

@@ -1,9 +1,10 @@
-"""The sign-up site in a process of its own, and a real browser to look at it with."""
+"""The example sites in processes of their own, and a real browser to look at them with."""
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from selenium.common import StaleElementReferenceException
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.expected_conditions import presence_of_element_located
+from selenium.webdriver.support.wait import WebDriverWait
+
+from .servers import listening
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SITE = EXAMPLES / "signup" / "serve.py"
@@ -66,6 +74,44 @@ def copy_of_site(repository: Path, store: str = "disk") -> Path:
     return site / "serve.py"
 
 
+def copy_of_examples(repository: Path) -> Path:
+    """Copy all examples into an empty repository: what they write goes there."""
+    ignored = shutil.ignore_patterns("__pycache__")
+    return Path(shutil.copytree(EXAMPLES, repository / "examples", ignore=ignored))
+
+
+@contextmanager
+def on_gunicorn(site: Path) -> Iterator[str]:
+    """Serve a site by the command in its README, on a free port; return its URL.
+
+    The site is one of ``copy_of_examples``. It must log no error.
+    """
+    (told,) = re.findall(
+        r"^ {4}gunicorn (.*)$", (site / "README.md").read_text("utf-8"), re.MULTILINE
+    )
+    log, settings = site / "log", site / "control.py"
+    settings.write_text("control_socket_disable = True\n")  # one file for all of a user's servers
+    gunicorn = [sys.executable, "-W", "error", "-m", "gunicorn", "--config", str(settings)]
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
+            [*gunicorn, "--bind", "127.0.0.1:0", *shlex.split(told)],
+            cwd=site.parents[1],
+            env=environment(),
+            stdout=output,
+            stderr=output,
+        ) as process,
+    ):
+        try:
+            yield f"http://127.0.0.1:{listening(process, log)}"
+        finally:
+            process.terminate()
+            process.wait(10)
+    said = log.read_text()
+    assert process.returncode == 0, said
+    assert not re.search(r"\[(ERROR|WARNING)\]|Traceback", said), said
+
+
 def program(*names: str) -> str:
     """Find a program under one of its names; without it, skip, or fail where CI is set."""
     for name in names:
@@ -101,6 +147,40 @@ def chromium(profile: Path) -> Iterator[Chrome]:
         yield browser
     finally:
         browser.quit()
+
+
+def found(browser: Chrome, selector: str) -> WebElement:
+    """Return the element, once the page with it is there."""
+    return WebDriverWait(browser, 10).until(
+        presence_of_element_located((By.CSS_SELECTOR, selector))
+    )
+
+
+def shown(browser: Chrome, selector: str) -> list[str]:
+    """Return the texts of all such elements of the page as it is."""
+    return [element.text for element in browser.find_elements(By.CSS_SELECTOR, selector)]
+
+
+def wait_for_text(browser: Chrome, selector: str, text: str) -> None:
+    """Wait until there is one such element, with this text."""
+    WebDriverWait(browser, 10, ignored_exceptions=[StaleElementReferenceException]).until(
+        lambda _: shown(browser, selector) == [text], f"{selector} does not read {text!r}"
+    )
+
+
+def type_in(browser: Chrome, **fields: str) -> None:
+    """Fill in the fields of these names, and press the button of their form."""
+    for name, value in fields.items():
+        element = found(browser, f"[name={name}]")
+        element.clear()
+        element.send_keys(value)
+    form = f"form:has([name={next(iter(fields))}])"
+    found(browser, f"{form} :is(button, [type=submit])").click()
+
+
+def session_id(cookie: dict[str, str]) -> str:
+    """Return the id in a signed cookie: all of its value but the time and the signature."""
+    return cookie["value"].rpartition(".")[0].rpartition(".")[0]
 
 
 def complaints(browser: Chrome) -> list[str]:

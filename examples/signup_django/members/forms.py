@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from typing import Any, Self
+
 from django import forms
 from django.contrib.auth.models import User
 from django.contrib.auth.password_validation import validate_password
 
+from glimr_session.django import SessionStore
 
-class SignUp(forms.Form):  # type: ignore[misc]  # Django has no types
+
+class SignUp(forms.Form):
     name = forms.CharField(
         max_length=150,
         error_messages={"required": "Tell us what to call you."},
@@ -27,6 +31,17 @@ class SignUp(forms.Form):  # type: ignore[misc]  # Django has no types
         error_messages={"required": "Use at least 12 characters."},
         widget=forms.PasswordInput({"autocomplete": "new-password"}),
     )
+
+    @classmethod
+    def again(cls, session: SessionStore) -> Self:
+        """Return the form as it was sent by the request before, with its errors."""
+        form = cls(initial={"name": session.old("name"), "email": session.old("email")})
+        errors: Any = form.errors  # none so far
+        for field in form:
+            if session.has_error(field.name):
+                field.field.widget.attrs["autofocus"] = not errors
+                errors[field.name] = form.error_class([session.error(field.name)])
+        return form
 
     def clean_email(self) -> str:
         email: str = self.cleaned_data["email"].lower()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from pathlib import Path
 
 EXAMPLES = Path(__file__).resolve().parents[2]
 VAR = EXAMPLES.parent / "var" / "signup_django"
-VAR.mkdir(parents=True, exist_ok=True)
+VAR.mkdir(mode=0o700, parents=True, exist_ok=True)  # the users are in here
 
 
 def secret_key() -> str:
@@ -20,10 +21,8 @@ def secret_key() -> str:
         made = VAR / f"secret_key.{os.getpid()}"
         made.touch(mode=0o600)  # who reads the key can forge cookies
         made.write_text(secrets.token_hex(), "ascii")
-        try:
-            file.hardlink_to(made)  # whole or not at all: several workers start at once
-        except FileExistsError:
-            pass
+        with contextlib.suppress(FileExistsError):  # several workers start at once
+            file.hardlink_to(made)
         made.unlink()
     return file.read_text("ascii")
 
@@ -46,13 +45,17 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "members.headers.security_headers",
     "django.middleware.security.SecurityMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
+    "glimr_session.django.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
+
+SESSION_ENGINE = "glimr_session.django"
+GLIMR_SESSION = {"store": "disk", "disk": {"directory": str(VAR / "sessions")}}
+CSRF_USE_SESSIONS = True
 MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 
 TEMPLATES = [

@@ -1,5 +1,6 @@
 from django.contrib import admin
 from django.urls import path
+from django.views.generic import RedirectView
 
 from . import views
 
@@ -9,4 +10,6 @@ urlpatterns = [
     path("signup", views.sign_up, name="sign_up"),
     path("logout", views.log_out, name="log_out"),
     path("admin/", admin.site.urls),
+    # The admin's pages name no icon.
+    path("favicon.ico", RedirectView.as_view(url="/static/icon.svg")),
 ]

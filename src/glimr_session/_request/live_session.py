@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Mapping
+import marshal
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final, NoReturn, Self, SupportsIndex, TypeVar
 
 from .._session.changes import ABSENT, Edit, Merged, same
 from .._session.messages import ChangeKeys, GetAll
-from .._session.values import Json, JsonInput, copy_value, validate_key, validate_value
+from .._session.values import Json, JsonInput, validate_key, validate_value
 from .._validation import Duration
 from ..forms import flash_errors, flash_old
 from ..session import Session, closed_error
@@ -21,6 +22,7 @@ __all__ = ["LiveSession", "SessionVerbs"]
 R = TypeVar("R")
 
 _MISSING: Final = object()
+_CHANGEABLE: Final = (list, dict)
 _GET_ALL: Final = GetAll()
 
 _UNREAD: Final[dict[str, Any]] = {"": None}
@@ -136,6 +138,7 @@ class LiveSession(SessionVerbs, dict[str, Any]):
         self._login_keys = login_keys
         self._found: Mapping[str, Json] | None = None  # what the session holds
         self._lent: dict[str, Any] = {}  # the objects that stand for it
+        self._prints: dict[str, bytes] = {}  # of the lists and dicts among them
         self._put: set[str] = set()  # the keys that were given other objects
 
     # What a framework's values are made of; the door of Flask has more than JSON has.
@@ -146,7 +149,7 @@ class LiveSession(SessionVerbs, dict[str, Any]):
 
     def decode(self, value: Json) -> Any:
         """Return a value as it is handed out, sharing no list and no dict with the JSON."""
-        return copy_value(value)
+        return marshal.loads(marshal.dumps(value))  # noqa: S302  # a copy of ours, made in C
 
     # Between the session and the dict.
 
@@ -163,7 +166,10 @@ class LiveSession(SessionVerbs, dict[str, Any]):
             SessionClosed: the response has left.
         """
         if self._found is None:
-            self._take(self.session._ask(_GET_ALL))
+            found = self.session._ask(_GET_ALL)
+            super().clear()
+            self._found = {}
+            self._take(found)
 
     def write(self) -> None:
         """Tell the session what has changed.
@@ -177,22 +183,26 @@ class LiveSession(SessionVerbs, dict[str, Any]):
         if found is None:
             return
         now: dict[str, Json] = {}
-        for key, value in super().items():
-            if value is found.get(key, _MISSING):  # no list and no dict: these are copies
-                now[key] = found[key]
-            else:
-                now[key] = self.encode(validate_key(key), value)
         edits: dict[str, Edit] = {}
-        for key in {**found, **now}:
-            before, after = found.get(key, ABSENT), now.get(key, ABSENT)
-            if not same(before, after):
-                is_put = key in self._put and after is not ABSENT
-                edits[key] = after if is_put else Merged(before, after)
+        encoded: list[str] = []
+        for key, value in super().items():
+            if value is found.get(key, _MISSING) or (
+                key in self._prints and self._prints[key] == _fingerprint(value)
+            ):
+                now[key] = found[key]
+                continue
+            now[key] = self.encode(validate_key(key), value)
+            encoded.append(key)
+            before = found.get(key, ABSENT)
+            if not same(before, now[key]):
+                edits[key] = now[key] if key in self._put else Merged(before, now[key])
+        for key in found.keys() - now.keys():
+            edits[key] = Merged(found[key], ABSENT)
         if edits:
             if not edits.keys().isdisjoint(self._login_keys):
                 self.session.regenerate()
             self.session._tell(ChangeKeys(edits))
-        self._found, self._lent, self._put = now, dict(super().items()), set()
+        self._hold(now, encoded)
 
     def response_headers(
         self, status: int | str, headers: Headers, *, origin: Callable[[], Origin], last: bool
@@ -224,9 +234,19 @@ class LiveSession(SessionVerbs, dict[str, Any]):
         before: Mapping[str, Any] = self._found or {}
         for key in super().keys() - found.keys():
             super().__delitem__(key)
-        for key, value in found.items():
-            if not same(before.get(key, ABSENT), value):
-                super().__setitem__(key, self.decode(value))
+        changed = [key for key in found if not same(before.get(key, ABSENT), found[key])]
+        for key in changed:
+            super().__setitem__(key, self.decode(found[key]))
+        self._hold(found, changed)
+
+    def _hold(self, found: Mapping[str, Json], changed: Iterable[str]) -> None:
+        """Remember what the session holds, and by which objects; these keys have other ones."""
+        for key in changed:
+            value = super().get(key)
+            if type(value) in _CHANGEABLE and (seen := _fingerprint(value)):
+                self._prints[key] = seen
+            else:
+                self._prints.pop(key, None)
         self._found, self._lent, self._put = found, dict(super().items()), set()
 
     def _in_session(self, verb: Callable[..., R], *args: Any) -> R:
@@ -246,7 +266,7 @@ class LiveSession(SessionVerbs, dict[str, Any]):
     def _emptied(self) -> None:
         self.modified = True
         super().clear()
-        self._found, self._lent, self._put = {}, {}, set()
+        self._found, self._lent, self._prints, self._put = {}, {}, {}, set()
 
     # The dict.
 
@@ -255,7 +275,7 @@ class LiveSession(SessionVerbs, dict[str, Any]):
         value = super().get(key, _MISSING)
         if value is not _MISSING:
             return value
-        if type(default) is list or type(default) is dict:
+        if type(default) in _CHANGEABLE:
             self._lent[key] = default  # it may be changed, and put then
         return default
 
@@ -299,7 +319,8 @@ class LiveSession(SessionVerbs, dict[str, Any]):
         self._emptied()
 
     def __del__(self) -> None:
-        self.request.abandon()  # an actor and its ref refer to each other
+        if "request" in vars(self):  # else it was never made
+            self.request.abandon()  # an actor and its ref refer to each other
 
     def __reduce_ex__(self, _protocol: SupportsIndex) -> NoReturn:
         raise TypeError("a session cannot be pickled: it belongs to its request. Use dict(session)")
@@ -345,6 +366,14 @@ class LiveSession(SessionVerbs, dict[str, Any]):
         """Forget everything, destroy what is stored and go on under a new id: a logout."""
         self.session.invalidate()
         self._emptied()
+
+
+def _fingerprint(value: Any) -> bytes | None:
+    """Return bytes that only the same value of the same types has; None if there are none."""
+    try:
+        return marshal.dumps(value, 2)  # from version 3 on it tells two objects from one twice
+    except ValueError:
+        return None
 
 
 def _reading(method: Callable[..., R]) -> Callable[..., R]:

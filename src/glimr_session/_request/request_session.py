@@ -128,6 +128,25 @@ class RequestSession:
         """
         return self._fetch().stored
 
+    @property
+    def cookie_value(self) -> str:
+        """What the store knows the session by that the cookies lead to; "" if there is none.
+
+        Raises:
+            StoreUnavailable: the store cannot be read.
+        """
+        cookie = self._fetch().cookie
+        return "" if cookie is None else cookie.value
+
+    @property
+    def behind(self) -> bool:
+        """Whether the browser may have a newer cookie by now, so that this one opens nothing.
+
+        Raises:
+            StoreUnavailable: the store cannot be read.
+        """
+        return self._fetch().behind
+
     def new_id(self) -> str:
         """Return an id for a session that begins, or moves, in this request."""
         return self._binding.new_id()
@@ -439,7 +458,8 @@ class RequestSession:
     def _renew(self, changes: Changes, wait: bool) -> CommitResult:
         store = self._binding.store
         cookie = self._fetched.cookie if self._fetched else None
-        if not store.server_side or not wait or cookie is None or cookie.former:
+        again = self._result is not None  # it may have another id since the last commit
+        if again or not store.server_side or not wait or cookie is None or cookie.former:
             return call_store(store.commit, changes, wait=wait)
         # A touch looks for the old id alone: the session may have another one by now.
         touched = call_store(store.touch, cookie.value)

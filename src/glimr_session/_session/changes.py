@@ -327,7 +327,7 @@ def merge(found: Json | Absent, result: Json | Absent, current: Json | Absent) -
         return result
     for kind in (dict, list):
         sides = [kind() if side is ABSENT else side for side in (found, result, current)]
-        if all(type(side) is kind for side in sides):
+        if all(type(side) is kind and not _is_one_value(side) for side in sides):
             break
     else:
         return current if result is ABSENT else result
@@ -351,6 +351,11 @@ def _merge_lists(found: Any, result: Any, current: Any) -> Any:
     if same(found, result[:count]):
         return current + result[count:]
     return result + current[count:] if same(found, current[:count]) else result
+
+
+def _is_one_value(value: Any) -> bool:
+    """Whether it stands for one value: ``{" t": [1, 2]}`` is a tuple in Flask's tagged JSON."""
+    return type(value) is dict and len(value) == 1 and next(iter(value))[:1] == " "
 
 
 def _is_container(value: object) -> bool:

@@ -7,7 +7,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand
 
 
-class Command(BaseCommand):  # type: ignore[misc]  # Django has no types
+class Command(BaseCommand):
     help = "Make the database, and a superuser for the admin, whose password is printed once."
 
     def handle(self, *args: object, **options: object) -> None:

@@ -1,0 +1,1 @@
+"""The frameworks' own tests, from their source distributions, run against our doors."""

@@ -1,0 +1,1 @@
+"""What runs inside the suites: imported by name from this directory, never as ``tests.judges``."""

@@ -1,0 +1,38 @@
+"""Flask-SocketIO's own tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from .sources import source
+from .suites import judge, run_pytest
+
+# By the sessions: those of Flask ("own"), and ours in each store.
+EXCLUDED: Final[dict[str, dict[str, str]]] = {
+    "own": {},
+    "cookie": {},
+    "disk": {
+        "test_socketio.py::TestSocketIO::test_unmanaged_session": (
+            "wants what an event writes to be lost, as it is where the session is in the cookie; "
+            "a store on the server keeps it, which is what manage_session=False is for"
+        ),
+    },
+}
+
+
+@pytest.mark.parametrize("sessions", EXCLUDED)
+def test_flask_socketio_s_own_tests_pass(sessions: str, tmp_path: Path) -> None:
+    """Every test of Flask-SocketIO's passes that is not excluded above, and no excluded one."""
+    door = [] if sessions == "own" else ["-p", "flask_door"]
+    outcome = run_pytest(
+        source("flask-socketio", "flask_socketio"),
+        *door,
+        "-p",
+        "threads_only",
+        store=sessions,
+        tmp_path=tmp_path,
+    )
+    judge(outcome, EXCLUDED[sessions], at_least=42)

@@ -1,0 +1,26 @@
+"""Flask-WTF's own tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from .sources import source
+from .suites import judge, run_pytest
+
+# By the sessions: those of Flask ("own"), and ours in each store.
+EXCLUDED: Final[dict[str, dict[str, str]]] = {
+    "own": {},
+    "cookie": {},
+    "disk": {},
+}
+
+
+@pytest.mark.parametrize("sessions", EXCLUDED)
+def test_flask_wtf_s_own_tests_pass(sessions: str, tmp_path: Path) -> None:
+    """Every test of Flask-WTF's passes that is not excluded above, and no excluded one."""
+    door = [] if sessions == "own" else ["-p", "flask_door"]
+    outcome = run_pytest(source("flask-wtf", "flask_wtf"), *door, store=sessions, tmp_path=tmp_path)
+    judge(outcome, EXCLUDED[sessions], at_least=80)
