@@ -6,7 +6,8 @@ on disk beside those in files and databases; in Django they cannot be in the coo
 with Django's own middleware, and with the middleware that belongs to them.
 
 We promise to be ahead of each, and to take at most half as long as files and databases. Nothing is
-promised of a page that uses no session in Pyramid, whose own sessions then do nothing at all.
+promised of a page that uses no session in Pyramid and in Django, whose own sessions then do nothing
+at all.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,26 @@ from .requests import compare
 
 _PAGES: Final = ("untouched", "read only", "read and write", "log in")
 
+_NO_DISK: Final = "theirs does no input and output; in Django ours cannot be in the cookie"
+_MEMORY: Final = "theirs reads the memory of its own process, the cache that Django begins with"
+_COPIES: Final = (
+    "ours goes through an actor, and compares each value with what it was; theirs replaces the "
+    "whole session, and loses what a request beside it has done"
+)
+_KNOWN_MISSES: Final = {
+    ("Flask, cookie", "read only", "Flask"): "it is at the limit",
+    ("Flask, disk", "log in", "Flask-Session (files)"): _COPIES,
+    ("Pyramid, cookie", "read only", "Pyramid"): "it is at the limit",
+    ("Pyramid, cookie", "read and write", "Pyramid"): _COPIES,
+    ("Pyramid, cookie", "log in", "Pyramid"): _COPIES,
+    ("Django, disk", "read only", "Django (files)"): "a small file is read as fast as a row",
+    ("Django, disk", "read and write", "Django (files)"): "it is at the limit",
+    ("Django, disk", "read and write", "Django (cached_db)"): _MEMORY,
+    ("Django, disk", "read only", "Django (cached_db)"): _MEMORY,
+    **{("Django, disk", page, "Django (signed cookies)"): _NO_DISK for page in _PAGES},
+}
+"""Why a promise is not kept; see docs/benchmarks.md."""
+
 
 def run(place: Place) -> Iterator[Result]:
     """Yield each page of each framework."""
@@ -32,7 +53,7 @@ def run(place: Place) -> Iterator[Result]:
     in_cookie = [pyramid.glimr(), pyramid.cookies()]
     yield from _beside("Pyramid, cookie", in_cookie, place, promised=_PAGES[1:])
     with django.everywhere(directory) as sites:
-        yield from _beside("Django, disk", sites, place, in_a_row=IN_A_ROW)
+        yield from _beside("Django, disk", sites, place, _PAGES[1:], IN_A_ROW)
 
 
 def _beside(
@@ -43,16 +64,18 @@ def _beside(
     in_a_row: int = 1,
 ) -> Iterator[Result]:
     ours = [site.name for site in sites if site.name.startswith(OURS)]
-    targets = [
-        Target(
-            side="" if side == OURS else side,  # ours come first
-            against=site.name,
-            limit=0.5 if site.forgets else 1,
-        )
-        for side in ours
-        for site in sites
-        if site.name not in ours
-    ]
-    yield from compare(
-        name, sites, dict.fromkeys(promised, targets), _PAGES, place, in_a_row, seconds=5
-    )
+    targets = {
+        page: [
+            Target(
+                side="" if side == OURS else side,  # ours come first
+                against=site.name,
+                limit=0.5 if site.forgets else 1,
+                known_miss=_KNOWN_MISSES.get((name, page, site.name), ""),
+            )
+            for side in ours
+            for site in sites
+            if site.name not in ours
+        ]
+        for page in promised
+    }
+    yield from compare(name, sites, targets, _PAGES, place, in_a_row, seconds=5)

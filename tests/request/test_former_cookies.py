@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from glimr_session import CookieStore, DiskStore, Session, SessionConfig, SessionStore
+from glimr_session._log import forget_warnings
 from glimr_session._request.manager import SessionManager
 from glimr_session._request.origin import Origin
 from glimr_session.stores.moving import ForeignSessions, MovingStore
+from tests.support.wsgi_apps import warnings_in
 from tests.support.wsgi_client import Cookies, Headers
 
 pytestmark = pytest.mark.usefixtures("no_session_left")
@@ -166,6 +168,27 @@ def test_a_frameworks_cookie_with_a_prefix_ends_too(new: DiskStore) -> None:
     sessions = ForeignSessions("__Host-theirs", {"v": {"user": 7}}.get)
     headers = ask(site(MovingStore(new, sessions)), Cookies("__Host-theirs=v"), read)
     assert headers[0][1] == "__Host-theirs=; Max-Age=0; Path=/; Secure"
+
+
+def test_a_frameworks_cookie_of_our_name_is_replaced(
+    new: DiskStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By one Set-Cookie, without a warning; a logout ends it."""
+    forget_warnings()
+    sessions: dict[str, dict[str, Any]] = {"v": {"user": 7}, "w": {"user": 8}}
+    moving = site(MovingStore(new, theirs(sessions)), "theirs")
+    cookies = Cookies("theirs=v")
+    headers = ask(moving, cookies, read)
+    assert [value.partition("=")[0] for name, value in headers if name == "Set-Cookie"] == [
+        "theirs"
+    ]
+    assert seen(moving, cookies) == {"user": 7}
+    headers = ask(moving, Cookies("theirs=w"), Session.invalidate)
+    (ended,) = [value for name, value in headers if name == "Set-Cookie"]
+    assert ended.startswith("theirs=;")
+    assert "w" not in sessions
+    assert ask(moving, Cookies("theirs=unknown"), read) == []
+    assert warnings_in(caplog) == []
 
 
 def test_five_requests_with_a_frameworks_cookie_move_one_session(new: DiskStore) -> None:

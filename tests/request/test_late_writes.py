@@ -15,6 +15,7 @@ from glimr_session.stores.base import NullStore
 from tests.support.wsgi_apps import CONFIG
 
 ROUNDS = 1500
+MOST_ROUNDS = 20 * ROUNDS  # until both outcomes have come, which is up to the scheduler
 
 
 class Keeping(NullStore):
@@ -47,8 +48,8 @@ def test_a_write_beside_the_last_commit_is_made_or_refused(verb: str, used: bool
     """Whatever returned without an error is in the commit, also where the write opens it."""
     store = Keeping()
     manager = SessionManager.from_config(CONFIG, store)
-    refused = 0
-    for _ in range(ROUNDS):
+    outcomes: list[bool] = []
+    while len(outcomes) < ROUNDS or (len({*outcomes}) < 2 and len(outcomes) < MOST_ROUNDS):
         request = manager.begin()
         session = request.session
         if used:
@@ -79,6 +80,6 @@ def test_a_write_beside_the_last_commit_is_made_or_refused(verb: str, used: bool
         changes = store.last
         committed = changes is not None and "late" in {**changes.edits, **changes.flash}
         assert written == [committed]
-        refused += not committed
+        outcomes.append(committed)
         request.close()
-    assert refused < ROUNDS
+    assert True in outcomes

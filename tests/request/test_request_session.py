@@ -387,6 +387,19 @@ def test_headers_after_a_busy_commit_set_the_cookie(disk: DiskStore) -> None:
     assert data_of(disk, cookie_of(headers)) == {"n": 1}
 
 
+def test_a_commit_after_a_move_renews_under_the_new_id(disk: DiskStore, clock: Clock) -> None:
+    """A renewal that is due finds the session that the same request has moved."""
+    cookie = cookie_with(disk, a=1)
+    clock.advance(LIFETIME / 2)
+    request = begin(disk, cookie)
+    request.session.regenerate()
+    first, second = request.commit(), request.commit()
+    assert first is not None
+    assert first.outcome == "stored"
+    assert second == first
+    request.abandon()
+
+
 def test_an_abandoned_request_writes_nothing_of_a_failed_commit(disk: DiskStore) -> None:
     """abandon() drops what a busy commit has left."""
     cookie = cookie_with(disk, n=1)

@@ -124,6 +124,8 @@ class SessionCookie:
                 VerifiedCookie(f"~{_unquoted(value)}", 0.0, former=True, foreign=True)
                 for value in _candidates(header, self._former_start)
             ]
+            if self._former_start == self._start:  # these are all that there are
+                refused = False
         return ReceivedCookies(tuple(found), refused, newer)
 
     def set(
@@ -167,11 +169,16 @@ class SessionCookie:
         """Return the Set-Cookie header value that makes the browser forget the session."""
         return f"{self.name}={self._expire[self._needs_secure(origin)]}"
 
-    def expire_former(self) -> str:
-        """Return the Set-Cookie header value that makes the browser forget a framework's cookie."""
+    def expire_former(self) -> list[str]:
+        """Return Set-Cookie header values that make the browser forget a framework's cookie.
+
+        None if it has the name of ours, which replaces it.
+        """
+        if self._former_start == self._start:
+            return []
         # Browsers ignore a cookie with such a prefix unless it is Secure.
         secure = "; Secure" if self._former_start.startswith("__") else ""
-        return f"{self._former_start}; Max-Age=0; Path=/{secure}"
+        return [f"{self._former_start}; Max-Age=0; Path=/{secure}"]
 
     def expire_others(self, origin: Origin) -> list[str]:
         """Return Set-Cookie header values for cookies that other settings may have left.

@@ -425,7 +425,7 @@ class RequestSession:
             # Ours comes last: browsers that do not know Partitioned take the others for it.
             others = cookie.expire_others(origin()) if several else []
             if used is not None and used.foreign:
-                others = [cookie.expire_former()]
+                others = cookie.expire_former()
             return [*others, set_cookie]
         if result is CommitResult.GONE or result is CommitResult.MOVED or self._gone:
             # The browser may just have been given a cookie by a login or a logout beside
@@ -433,7 +433,9 @@ class RequestSession:
             return []
         received = fetched.received
         if received.verified and received.verified[0].foreign:
-            return [cookie.expire_former()] if self._logged_out else []
+            if not self._logged_out:
+                return []
+            return cookie.expire_former() or [cookie.expire(origin())]
         dead = received.verified and not (fetched.stored or fetched.ambiguous or fetched.behind)
         if not dead and not (self._logged_out and (received.verified or received.refused)):
             return []

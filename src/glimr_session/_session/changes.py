@@ -131,7 +131,7 @@ class Merged(_DependentEdit, frozen=True):
     def replay(self, current: Json | Absent) -> Json | Absent:
         """Return what is there now, with the same change."""
         beside = self.found is ABSENT and current is not ABSENT
-        if beside and not (_is_container(current) and type(current) is type(self.result)):
+        if beside and not (type(current) is type(self.result) and _can_be_merged(current)):
             return current  # as for setdefault()
         return merge(self.found, self.result, current)
 
@@ -327,7 +327,7 @@ def merge(found: Json | Absent, result: Json | Absent, current: Json | Absent) -
         return result
     for kind in (dict, list):
         sides = [kind() if side is ABSENT else side for side in (found, result, current)]
-        if all(type(side) is kind and not _is_one_value(side) for side in sides):
+        if all(type(side) is kind and _can_be_merged(side) for side in sides):
             break
     else:
         return current if result is ABSENT else result
@@ -353,13 +353,14 @@ def _merge_lists(found: Any, result: Any, current: Any) -> Any:
     return result + current[count:] if same(found, current[:count]) else result
 
 
-def _is_one_value(value: Any) -> bool:
-    """Whether it stands for one value: ``{" t": [1, 2]}`` is a tuple in Flask's tagged JSON."""
-    return type(value) is dict and len(value) == 1 and next(iter(value))[:1] == " "
+def _can_be_merged(value: Any) -> bool:
+    """Whether it is a list, or a dict that does not stand for one value.
 
-
-def _is_container(value: object) -> bool:
-    return type(value) is dict or type(value) is list
+    ``{" t": [1, 2]}`` is a tuple in Flask's tagged JSON.
+    """
+    if type(value) is dict:
+        return len(value) != 1 or next(iter(value))[:1] != " "
+    return type(value) is list
 
 
 def same(one: Json | Absent, other: Json | Absent) -> bool:
