@@ -16,7 +16,6 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import flask
 import httpx
 import jinja2
 import pytest
@@ -31,6 +30,7 @@ from glimr_session import (
     SessionTooLarge,
     SqlStore,
 )
+from glimr_session.flask import session as ours
 from glimr_session.testing import read_session, seed_session
 from tests.conftest import Clock
 from tests.support.disk import query
@@ -167,7 +167,7 @@ def test_flask_has_its_sessions_with_the_lines_of_the_readme(
     monkeypatch.setenv("FLASK_SECRET_KEY", secrets.token_hex(32))
     monkeypatch.syspath_prepend(tmp_path)
     app = importlib.import_module("shop").app
-    app.add_url_rule("/", view_func=lambda: str(flask.session.increment("visits")))
+    app.add_url_rule("/", view_func=lambda: str(ours.increment("visits")))
     client = app.test_client()
     assert [client.get("/").text for _ in range(3)] == ["1", "2", "3"]
     assert (tmp_path / "instance" / "sessions" / "cache.db").exists()

@@ -412,6 +412,9 @@ class Owner:
         self.ref = self.ref or SessionActor.start(SessionState.new(ID))
         return self.ref
 
+    def new_id(self) -> str:
+        return generate_id()
+
     def abandon(self) -> None:
         ref, self.ref = self.ref, CLOSED
         if ref is not None:

@@ -9,9 +9,7 @@ import contextlib
 import os
 import secrets
 from pathlib import Path
-from typing import cast
 
-import flask
 from flask import Blueprint, Flask, Response, flash, redirect, render_template, request
 from flask import url_for as url
 from flask_wtf import CSRFProtect, FlaskForm
@@ -20,13 +18,12 @@ from werkzeug.wrappers import Response as BaseResponse
 from wtforms import EmailField, PasswordField, StringField
 from wtforms.validators import DataRequired, Length, Regexp
 
-from glimr_session.flask import FlaskSession, GlimrSession
+from glimr_session.flask import GlimrSession, session
 
 EXAMPLES = Path(__file__).resolve().parents[1]
 VAR = EXAMPLES.parent / "var" / "signup_flask"
 LEAST_PASSWORD = 12  # characters
 
-session = cast(FlaskSession, flask.session)  # type checkers then know its new methods
 site = Blueprint("site", __name__)
 
 
