@@ -16,6 +16,7 @@ __all__ = [
     "check_chance",
     "check_cookie_attributes",
     "check_durability",
+    "check_framework_keys",
     "check_secret_keys",
     "import_string",
     "safe_repr",
@@ -135,6 +136,17 @@ def check_secret_keys(secret_keys: Sequence[str]) -> None:
                 f"secret_keys[{number}] is from an example, or looks like it; anyone who knows "
                 f"the example could forge sessions. {MAKE_A_KEY}"
             )
+
+
+def check_framework_keys(keys: Sequence[str]) -> None:
+    """Raise ConfigError unless a framework's SECRET_KEY and SECRET_KEY_FALLBACKS can sign here."""
+    for number, key in enumerate(keys):
+        try:
+            check_secret_keys([key])
+        except ConfigError as error:
+            name = f"SECRET_KEY_FALLBACKS[{number - 1}]" if number else "SECRET_KEY"
+            message = str(error).replace("secret_keys[0]", name)
+            raise ConfigError(f"{message} SECRET_KEY may stay what it is then.") from None
 
 
 def _repeats_itself(key: str) -> bool:

@@ -131,6 +131,12 @@ _URL_EXAMPLES: Final = {
     "sql": '"postgresql://user:password@127.0.0.1/shop"',
 }
 
+_TABLES: Final = {
+    "disk": '{"disk": {"directory": "var/sessions"}}',
+    "redis": '{"redis": {"url": "redis://127.0.0.1:6379/0"}}',
+    "sql": '{"sql": {"url": "postgresql://127.0.0.1/shop"}}',
+}
+
 # Messages name the type of these and not the value: a URL may have a password in it.
 _SECRET: Final = frozenset({"secret_keys", "redis_url", "sql_url"})
 
@@ -383,6 +389,8 @@ class SessionConfig:
     def _from_settings(cls, settings: Mapping[str, Any]) -> Self:
         values: dict[str, Any] = {}
         for name, value in settings.items():
+            if name == "disk_directory" and isinstance(value, os.PathLike):
+                value = os.fspath(value)
             _check(name, value)
             values[name] = _timedelta(name, value) if _FIELDS[name] is _MINUTES else value
         return cls(**values)
@@ -452,9 +460,15 @@ class SessionConfig:
 
 def _flatten(mapping: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings with ``[disk] directory`` as ``disk_directory``."""
+    if not isinstance(mapping, Mapping):
+        raise ConfigError(
+            f'the settings are a dict, as {{"store": "disk"}}, and not {mapping!r:.40}'
+        )
     flat: dict[str, Any] = {}
     for key, value in mapping.items():
         name = _name(key)
+        if _is_table(name) and name not in _FIELDS and not isinstance(value, Mapping):
+            raise ConfigError(f"{name} is a table of settings, as {_TABLES[name]}")
         if isinstance(value, Mapping) and name != "secret_keys" and (value or _is_table(name)):
             settings = {f"{name}_{_name(inner)}": item for inner, item in value.items()}
         else:
@@ -482,21 +496,25 @@ def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
         if name in _FIELDS:
             settings[name] = _FIELDS[name].parse(text)
         elif not _OF_A_SERVICE.fullmatch(f"{variable.removeprefix(_PREFIX)}={text}"):
-            settings[name] = text
+            raise ConfigError(f"{variable} in the environment: {_unknown(name)}")
     return settings
 
 
 def _check(name: str, value: object) -> None:
     kind = _FIELDS.get(name)
     if kind is None:
-        import difflib
-
-        near = difflib.get_close_matches(str(name), _FIELDS, n=1)
-        guess = f" Did you mean {near[0]}?" if near else ""
-        raise ConfigError(f"{name} is no setting.{guess} There are: {', '.join(_FIELDS)}.")
+        raise ConfigError(_unknown(name))
     if not kind.fits(value):
         told = f"a {type(value).__name__}" if name in _SECRET else _quoted(value)
         raise ConfigError(f"{name}: {told} is not {kind.allowed}")
+
+
+def _unknown(name: str) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name.lower(), _FIELDS, n=1)
+    guess = f" Did you mean {near[0]}?" if near else ""
+    return f"{name} is no setting.{guess} There are: {', '.join(_FIELDS)}."
 
 
 def _check_choice(name: str, value: object, names: tuple[str, ...], reference: str) -> None:

@@ -24,7 +24,7 @@ from ._request.origin import Origin
 from ._request.request_session import RequestSession
 from ._session.serialization import StoredSession, encode_value
 from ._session.values import Json, validate_value
-from ._validation import check_secret_keys
+from ._validation import check_framework_keys
 from .config import SessionConfig
 from .errors import ConfigError, SessionError, SessionTooLarge, StoreUnavailable
 from .stores.base import SessionStore
@@ -47,9 +47,10 @@ class FlaskSession(LiveSession, SessionMixin):
     """``flask.session``: a dict that holds what Flask's own sessions can, and has our verbs."""
 
     failed = _accessed = _modified = False  # failed to be saved: the response is an error page
+    outage: StoreUnavailable | None = None  # the store could not be read
 
     def __init__(self, request: RequestSession, app: Flask, config: SessionConfig) -> None:
-        super().__init__(request, login_keys=(config.login_key or "_user_id",))
+        super().__init__(request, login_keys={"_user_id", config.login_key or "_user_id"})
         self.config, self._json = config, app.json
 
     def encode(self, key: str, value: Any) -> Json:
@@ -70,7 +71,21 @@ class FlaskSession(LiveSession, SessionMixin):
         found = self._json.loads(text)
         return _untag(found) if b'{" ' in text else found  # tags begin with a space
 
+    def read(self) -> None:
+        try:
+            super().read()
+        except StoreUnavailable as error:
+            self.outage = error.with_traceback(None)
+            self._emptied()  # for the page that tells of it; nothing is kept
+            raise
+
+    def _begin_change(self) -> None:
+        if self.outage is None and not (self.failed and self.request.finished):
+            super()._begin_change()
+
     def write(self) -> None:
+        if self.outage is not None:
+            return
         if self._found is not None and self.config.expire_on_close:
             permanent = bool(dict.get(self, "_permanent"))
             if permanent != bool(self._found.get("_permanent")):
@@ -155,27 +170,25 @@ class GlimrSession(SessionInterface):
 
     def init_app(self, app: Flask) -> None:
         """Give an application these sessions. Its settings may still change afterwards."""
-        self._config_of(app)
         app.extensions.pop("glimr_session", None)
         app.session_interface = self
         if StoreUnavailable not in app.error_handler_spec[None][None]:
             app.register_error_handler(StoreUnavailable, functools.partial(_answer_outage, app))
+        with app.app_context():
+            self._settings_of(app)
 
     def open_session(self, app: Flask, request: Request) -> FlaskSession | None:
-        settings = tuple(map(app.config.get, _SETTINGS))
-        known, config, manager = app.extensions.get("glimr_session") or (None, None, None)
-        if settings != known:
-            config = self._config_of(app)
-            manager = SessionManager.from_config(config, self._store) if config else None
-            app.extensions["glimr_session"] = (copy.deepcopy(settings), config, manager)
+        config, manager = self._settings_of(app)
         if config is None or manager is None:
             return None  # Flask says, at the first write, that there is no secret key
         return FlaskSession(manager.begin(request.environ.get("HTTP_COOKIE", "")), app, config)
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
         assert isinstance(session, FlaskSession)  # noqa: S101  # open_session has returned it
-        if session.failed:  # this is the error page
+        if session.failed or session.outage:  # this is the error page
             session.request.abandon()
+            if session.outage and response.status_code == 500:  # nobody has answered it
+                _replace(response, app.make_response(app.handle_user_exception(session.outage)))
         else:
             session.failed = True
             try:
@@ -189,6 +202,16 @@ class GlimrSession(SessionInterface):
                 _replace(response, app.process_response(answer))
         if session.accessed:
             response.headers[:] = add_session_headers([*response.headers], [])
+
+    def _settings_of(self, app: Flask) -> tuple[SessionConfig | None, SessionManager | None]:
+        """Return what the settings ask for now; they are read again when they have changed."""
+        settings = tuple(map(app.config.get, _SETTINGS))
+        known, config, manager = app.extensions.get("glimr_session") or (None, None, None)
+        if settings != known:
+            config = self._config_of(app)
+            manager = SessionManager.from_config(config, self._store) if config else None
+            app.extensions["glimr_session"] = (copy.deepcopy(settings), config, manager)
+        return config, manager
 
     def _config_of(self, app: Flask) -> SessionConfig | None:
         """Return the settings, or None if there is no secret key."""
@@ -263,6 +286,7 @@ def _answer_outage(app: Flask, error: StoreUnavailable) -> Any:
 
 def _replace(response: Response, answer: Response) -> None:
     """Turn a response into another one: Flask goes on with the object that it has."""
+    getattr(response.response, "close", lambda: None)()
     response.status, response.response = answer.status, answer.response
     response.headers[:] = [*answer.headers]
     response.direct_passthrough = answer.direct_passthrough
@@ -278,13 +302,11 @@ def _untag(value: Any) -> Any:
 def _secret_keys(app: Flask) -> list[str]:
     """Return Flask's keys as text, the one that signs first; none if there is no SECRET_KEY."""
     fallbacks = app.config.get("SECRET_KEY_FALLBACKS") or ()
+    if isinstance(fallbacks, str | bytes):
+        raise ConfigError("SECRET_KEY_FALLBACKS is a list of keys, and not one key")
     found = [app.secret_key, *fallbacks] if app.secret_key else []
-    keys = [k if isinstance(k, str) else k.decode() if k.isascii() else k.hex() for k in found]
-    for number, key in enumerate(keys):
-        try:
-            check_secret_keys([key])
-        except ConfigError as error:
-            name = f"SECRET_KEY_FALLBACKS[{number - 1}]" if number else "SECRET_KEY"
-            message = str(error).replace("secret_keys[0]", name)
-            raise ConfigError(message.replace("GLIMR_SESSION_SECRET_KEYS", "SECRET_KEY")) from None
+    keys = [
+        (k.decode() if k.isascii() else k.hex()) if isinstance(k, bytes) else str(k) for k in found
+    ]
+    check_framework_keys(keys)
     return keys

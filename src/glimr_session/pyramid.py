@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from pyramid.interfaces import IException, ISession
+from pyramid.events import ApplicationCreated
+from pyramid.interfaces import IException, ISession, ISessionFactory
 from pyramid.response import FileIter, Response
 from pyramid.settings import aslist
 from zope.interface import classImplements, implementer
 
-from ._log import logger
+from ._log import logger, warn
 from ._request.error_page import error_page
 from ._request.live_session import LiveSession
 from ._request.manager import SessionManager
@@ -45,12 +46,27 @@ def includeme(config: Configurator) -> None:
 
     A StoreUnavailable that no view of the application takes is answered with 503.
 
+    Without any such setting, and without a key in the environment, the application is to set a
+    ``session_factory()`` of its own.
+
     Raises:
         ConfigError: the configuration cannot work.
     """
-    config.set_session_factory(session_factory(_config_from(config.get_settings())))
+    settings = config.get_settings()
+    if os.environ.get(_SECRET_KEYS) or any(name.startswith(_SETTINGS) for name in settings):
+        config.set_session_factory(session_factory(_config_from(settings)))
+    config.add_subscriber(_look_at_the_factory, ApplicationCreated)
     config.add_tween("glimr_session.pyramid.session_tween_factory")
     config.add_exception_view(_answer_outage, context=_IOutage)
+
+
+def _look_at_the_factory(event: Any) -> None:
+    if not isinstance(event.app.registry.queryUtility(ISessionFactory), SessionFactory):
+        warn(
+            "glimr_session.pyramid is included, and the application has another session factory "
+            "or none. Remove its set_session_factory(), or give it glimr_session.pyramid's "
+            "session_factory(); or set glimr_session.secret_keys."
+        )
 
 
 def session_tween_factory(handler: Callable[[Any], Any], _registry: Any) -> Callable[[Any], Any]:
@@ -98,7 +114,7 @@ class SessionFactory:
 
     def __init__(self, config: SessionConfig, store: SessionStore | None) -> None:
         self._manager = SessionManager.from_config(config, store)
-        self._login_keys = (config.login_key or _LOGIN_KEY,)
+        self._login_keys = {_LOGIN_KEY, config.login_key or _LOGIN_KEY}
 
     def __call__(self, request: Any) -> PyramidSession:
         cookies = request.environ.get("HTTP_COOKIE", "")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import gc
 import json
 import pickle
+import sys
 import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from typing import Any
 
@@ -278,16 +280,118 @@ def test_what_is_assigned_replaces_what_was_there(disk: DiskStore, cookie: str) 
     session.request.abandon()
 
 
-def test_what_is_taken_leaves_what_came_after_it(disk: DiskStore, cookie: str) -> None:
-    """A cart that is paid for does not take along a book that another tab puts in."""
+@pytest.mark.parametrize("order", ["pay first", "put first"])
+def test_what_is_taken_leaves_what_came_after_it(disk: DiskStore, cookie: str, order: str) -> None:
+    """A list that is paid for does not take along a book that another tab puts in."""
     pay, put = begin(disk, cookie), begin(disk, cookie)
-    assert pay.pop("cart") == {"books": ["Emma"]}
+    assert pay["cart"].pop("books") == ["Emma"]
     put["cart"]["books"].append("Persuasion")
-    respond(put)
-    respond(pay)
+    for request in (pay, put) if order == "pay first" else (put, pay):
+        respond(request)
+    assert begin(disk, cookie).all()["cart"] == {"books": ["Persuasion"]}
+
+
+@pytest.mark.parametrize("order", ["removed first", "changed first"])
+def test_a_dict_that_one_request_removes_is_gone(disk: DiskStore, cookie: str, order: str) -> None:
+    """What another request changes in it leaves no part of it behind."""
+    remove, change = begin(disk, cookie), begin(disk, cookie)
+    del remove["cart"]
+    change["cart"]["seen"] = True
+    for request in (remove, change) if order == "removed first" else (change, remove):
+        respond(request)
+    assert "cart" not in begin(disk, cookie)
+
+
+def test_two_requests_that_read_a_queue_and_add_to_it_both_survive(
+    disk: DiskStore, cookie: str
+) -> None:
+    """Each took what was there, and began another list; what it began is a default or new."""
+    begun = begin(disk, cookie)
+    begun["queue"] = ["old"]
+    respond(begun)
+    requests = [begin(disk, cookie), begin(disk, cookie)]
+    for session in requests:
+        assert session.pop("queue", []) == ["old"]
+        session.increment("n")
+    for name, session in zip(("one", "other"), requests, strict=True):
+        queue = session.get("queue", [])
+        queue.append(name)
+        session["queue"] = queue
+        respond(session)
+    assert begin(disk, cookie).all()["queue"] == ["one", "other"]
+
+
+def test_a_default_of_pop_is_begun_by_both(disk: DiskStore, cookie: str) -> None:
+    """As one of ``get``; a verb in between does not make another object of it."""
+    requests = [begin(disk, cookie) for _ in range(2)]
+    for session in requests:
+        session.read()
+    for number, session in enumerate(requests):
+        queue = session.pop("queue", [])
+        session.increment("n")
+        queue.append(number)
+        session["queue"] = queue
+        respond(session)
+    assert begin(disk, cookie).all()["queue"] == [0, 1]
+
+
+def test_a_key_that_is_removed_written_and_put_back_is_there(disk: DiskStore, cookie: str) -> None:
+    """Whatever the session was told in between."""
     session = begin(disk, cookie)
-    assert session["cart"] == {"books": ["Persuasion"]}
-    session.request.abandon()
+    cart = session.pop("cart")
+    session.increment("n")
+    session["cart"] = cart
+    respond(session)
+    assert begin(disk, cookie).all() == {**DATA, "n": 2}
+
+
+def test_a_default_number_that_is_incremented_adds_up(disk: DiskStore, cookie: str) -> None:
+    """Two first requests at once count to two."""
+    requests = [begin(disk, cookie) for _ in range(2)]
+    for session in requests:
+        session.read()
+    for session in requests:
+        session.setdefault("count", 0)
+        session.increment("count")
+        respond(session)
+    assert begin(disk, cookie)["count"] == 2
+
+
+def test_a_number_put_again_wins_over_another_request_s_default(
+    disk: DiskStore, cookie: str
+) -> None:
+    """``setdefault`` and an assignment of the same number is an assignment."""
+    one, other = begin(disk, cookie), begin(disk, cookie)
+    other["count"] = 5
+    one.setdefault("count", 0)
+    one["count"] = 0
+    respond(other)
+    respond(one)
+    assert begin(disk, cookie)["count"] == 0
+
+
+def test_threads_of_a_request_lose_nothing(disk: DiskStore, cookie: str) -> None:
+    """Its first use, changes, and verbs, at once."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(60):
+            session = begin(disk, cookie)
+
+            def use(number: int, session: LiveSession = session) -> None:
+                session[f"key {number}"] = number
+                session.increment("sum")
+                session.setdefault("list", []).append(number)
+
+            with ThreadPoolExecutor(4) as pool:
+                for job in [pool.submit(use, number) for number in range(4)]:
+                    job.result()
+            session.write()
+            found = session.session.all()
+            assert [found[f"key {number}"] for number in range(4)] == [0, 1, 2, 3]
+            assert (found["sum"], sorted(found["list"])) == (4, [0, 1, 2, 3])
+    finally:
+        sys.setswitchinterval(before)
 
 
 def test_increments_beside_changes_in_place_add_up(disk: DiskStore, cookie: str) -> None:
@@ -370,6 +474,50 @@ def test_a_login_and_a_logout_change_the_id(disk: DiskStore, cookie: str) -> Non
     session["n"] += 1
     assert respond(session) == ""  # the id is the same
     assert begin(disk, cookie).all()["n"] == 5
+
+
+def test_a_change_in_what_is_known_of_a_user_is_no_login(disk: DiskStore, cookie: str) -> None:
+    """Two pages that note something there keep the session, and a logout beside them is one."""
+    session = begin(disk, cookie)
+    session["user"] = {"id": 7}
+    cookie = respond(session)
+    one, other, logout = (begin(disk, cookie) for _ in range(3))
+    one["user"]["seen"] = 1
+    other["user"]["page"] = 2
+    assert respond(one) == respond(other) == ""
+    assert begin(disk, cookie)["user"] == {"id": 7, "seen": 1, "page": 2}
+    late = begin(disk, cookie)
+    late["user"]["seen"] = 3
+    logout.pop("user")
+    after = respond(logout)
+    assert respond(late) == ""
+    assert "user" not in begin(disk, after)
+
+
+def test_a_login_beside_another_one_keeps_all_that_it_has_put(disk: DiskStore, cookie: str) -> None:
+    """Also what it has put as it was: the session that begins has nothing else."""
+    session = begin(disk, cookie)
+    session.update(user=1, role="member", fresh=True)
+    cookie = respond(session)
+    logout, login = begin(disk, cookie), begin(disk, cookie)
+    del logout["user"]
+    login.update(user=2, role="member", fresh=True)
+    respond(logout)
+    after = respond(login)
+    assert begin(disk, after).all() == {"user": 2, "role": "member", "fresh": True}
+
+
+def test_clear_changes_the_id_of_who_was_logged_in(disk: DiskStore, cookie: str) -> None:
+    """The cookie from before is dead."""
+    session = begin(disk, cookie)
+    session["user"] = 7
+    cookie = respond(session)
+    session = begin(disk, cookie)
+    session.clear()
+    session["after"] = 1
+    after = respond(session)
+    assert begin(disk, cookie).all() == {}
+    assert begin(disk, after).all() == {"after": 1}
 
 
 def test_clear_removes_all_data(disk: DiskStore, cookie: str) -> None:

@@ -10,7 +10,17 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from glimr_session import Json, StoredSession
-from glimr_session._session.changes import ABSENT, Absent, Added, Changes, Merged, add, merge, same
+from glimr_session._session.changes import (
+    ABSENT,
+    Absent,
+    Added,
+    Changes,
+    CompareAndSet,
+    Merged,
+    add,
+    merge,
+    same,
+)
 from glimr_session._session.messages import (
     ChangeKeys,
     Clear,
@@ -259,9 +269,13 @@ def test_items_that_two_requests_append_to_a_list_both_survive(
         (["a"], ["a", "b"], ABSENT, ["b"]),  # a was taken meanwhile
         (["a", "b"], ["b"], ["a", "b", "c"], ["b", "c"]),
         (["a"], ["b"], ["c"], ["b"]),
-        ({"a": 1}, ABSENT, {"a": 1, "b": 2}, {"b": 2}),
-        ({"a": 1}, ABSENT, {"a": 2}, {"a": 2}),  # nobody has seen the 2
-        ({"a": 1}, {"a": 1, "b": 2}, ABSENT, {"b": 2}),
+        ({"a": 1}, ABSENT, {"a": 1, "b": 2}, ABSENT),  # no torn remains of a user, say
+        ({"a": 1}, ABSENT, {"a": 2}, ABSENT),
+        ({"a": 1}, {"a": 1, "b": 2}, ABSENT, ABSENT),
+        ({"a": 1}, {}, {"a": 2}, {"a": 2}),  # nobody has seen the 2
+        ([{"n": 1}, {"n": 1}], [{"n": 2}, {"n": 1}], [{"n": 1}, {"n": 3}], [{"n": 2}, {"n": 3}]),
+        ([{"n": 1}], [{"n": 2}], [{"n": 1}, {"n": 9}], [{"n": 2}, {"n": 9}]),
+        ([1, 2], [3, 4], [5, 6], [3, 4]),  # a place on a map, say
         ({"a": 1}, {}, ABSENT, ABSENT),
         ({"a": 1}, {"a": 2}, {"a": 3}, {"a": 2}),
         ({"a": 1}, {"a": True}, {"a": 1, "b": 2}, {"a": True, "b": 2}),
@@ -300,11 +314,15 @@ def test_a_change_in_place_beside_another_one(
         ([Put("l", [5]), ChangeKeys({"l": Merged([5], [5, 6])})], {"l": [1, 9]}, [5, 6]),
         ([ChangeKeys({"l": Merged([1], [1, 2])}), Put("l", [5])], {"l": [1, 9]}, [5]),
         ([ChangeKeys({"l": Merged([1], [1, 2])}), Pull("l", 0)], {"l": [1, 9]}, [9]),
-        ([Pull("l", 0), ChangeKeys({"l": Merged(ABSENT, [2])})], {"l": [1, 9]}, [2, 9]),
+        ([Pull("l", 0), ChangeKeys({"l": Merged(ABSENT, [2])})], {"l": [1, 9]}, [9, 2]),
         ([ChangeKeys({"n": Merged(1, ABSENT)}), Increment("n", 3)], {"n": 1}, 3),
         ([Increment("n", 3), ChangeKeys({"n": Merged(4, ABSENT)})], {"n": 1}, None),
         ([Increment("n", 3), ChangeKeys({"n": Merged(4, ABSENT)})], {"n": 2}, 2),
         ([SetDefault("s", []), ChangeKeys({"s": Merged([], [1])})], {"s": [7]}, [7, 1]),
+        ([Pull("l", 0), ChangeKeys({"l": Merged(ABSENT, [2])})], {"l": [3]}, [3, 2]),
+        ([ChangeKeys({"l": Merged([1], [2], anew=True)})], {"l": [3]}, [3, 2]),
+        ([ChangeKeys({"l": Merged([1], [2], anew=True)})], {"l": [1, 3]}, [3, 2]),
+        ([ChangeKeys({"s": CompareAndSet(ABSENT, 0)}), Increment("s", 1)], {"s": 1}, 2),
         # Another thread of the request has added 5 since the list was found.
         ([Put("l", [1, 5]), ChangeKeys({"l": Merged([1], [1, 2])})], {"l": [1]}, [1, 5, 2]),
     ],

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import marshal
+import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final, NoReturn, Self, SupportsIndex, TypeVar
 
-from .._session.changes import ABSENT, Edit, Merged, same
+from .._session.changes import ABSENT, Absent, CompareAndSet, Edit, Merged, same
 from .._session.messages import ChangeKeys, GetAll
 from .._session.values import Json, JsonInput, validate_key, validate_value
 from .._validation import Duration
@@ -139,7 +140,9 @@ class LiveSession(SessionVerbs, dict[str, Any]):
         self._found: Mapping[str, Json] | None = None  # what the session holds
         self._lent: dict[str, Any] = {}  # the objects that stand for it
         self._prints: dict[str, bytes] = {}  # of the lists and dicts among them
+        self._begun: set[str] = set()  # the keys whose values began as a default
         self._put: set[str] = set()  # the keys that were given other objects
+        self._lock = threading.RLock()  # any thread of the request may use it
 
     # What a framework's values are made of; the door of Flask has more than JSON has.
 
@@ -166,10 +169,11 @@ class LiveSession(SessionVerbs, dict[str, Any]):
             SessionClosed: the response has left.
         """
         if self._found is None:
-            found = self.session._ask(_GET_ALL)
-            super().clear()
-            self._found = {}
-            self._take(found)
+            with self._lock:
+                if self._found is None:
+                    found = self.session._ask(_GET_ALL)
+                    super().clear()
+                    self._take(found)
 
     def write(self) -> None:
         """Tell the session what has changed.
@@ -179,15 +183,18 @@ class LiveSession(SessionVerbs, dict[str, Any]):
                 nothing was told.
             SessionClosed: the last commit was made, or somebody has logged in after the headers.
         """
-        found = self._found
-        if found is None:
-            return
+        with self._lock:
+            if self._found is not None:
+                self._write(self._found)
+
+    def _write(self, found: Mapping[str, Json]) -> None:
         now: dict[str, Json] = {}
         edits: dict[str, Edit] = {}
         encoded: list[str] = []
         for key, value in super().items():
-            if value is found.get(key, _MISSING) or (
-                key in self._prints and self._prints[key] == _fingerprint(value)
+            if key in found and (
+                value is found[key]
+                or (key in self._prints and self._prints[key] == _fingerprint(value))
             ):
                 now[key] = found[key]
                 continue
@@ -195,14 +202,23 @@ class LiveSession(SessionVerbs, dict[str, Any]):
             encoded.append(key)
             before = found.get(key, ABSENT)
             if not same(before, now[key]):
-                edits[key] = now[key] if key in self._put else Merged(before, now[key])
+                edits[key] = self._edit(key, before, now[key])
         for key in found.keys() - now.keys():
             edits[key] = Merged(found[key], ABSENT)
+        if any(_replaces(edits.get(key, ABSENT)) for key in self._login_keys if key in edits):
+            self.session.regenerate()
+            # All that a login has put goes into a session that begins, if this one has ended.
+            edits |= {key: now[key] for key in self._put if key in now}
         if edits:
-            if not edits.keys().isdisjoint(self._login_keys):
-                self.session.regenerate()
             self.session._tell(ChangeKeys(edits))
         self._hold(now, encoded)
+
+    def _edit(self, key: str, before: Json | Absent, after: Json) -> Edit:
+        if key in self._put:
+            return after
+        if before is ABSENT and type(after) not in _CHANGEABLE:
+            return CompareAndSet(ABSENT, after)  # setdefault()
+        return Merged(before, after, anew=key in self._begun)
 
     def response_headers(
         self, status: int | str, headers: Headers, *, origin: Callable[[], Origin], last: bool
@@ -247,15 +263,17 @@ class LiveSession(SessionVerbs, dict[str, Any]):
                 self._prints[key] = seen
             else:
                 self._prints.pop(key, None)
-        self._found, self._lent, self._put = found, dict(super().items()), set()
+        self._found, self._put, self._begun = found, set(), set()
+        self._lent.update(super().items())  # defaults that were handed out stay known
 
     def _in_session(self, verb: Callable[..., R], *args: Any) -> R:
         """Call a verb of the session on what this dict holds, and hold what it leaves."""
-        self.write()
-        result = verb(*args)
-        if self._found is not None:
-            self._take(self.session._ask(_GET_ALL))
-        return result
+        with self._lock:
+            self.write()
+            result = verb(*args)
+            if self._found is not None:
+                self._take(self.session._ask(_GET_ALL))
+            return result
 
     def _begin_change(self) -> None:
         if self.request.finished:
@@ -266,46 +284,58 @@ class LiveSession(SessionVerbs, dict[str, Any]):
     def _emptied(self) -> None:
         self.modified = True
         super().clear()
-        self._found, self._lent, self._prints, self._put = {}, {}, {}, set()
+        self._found, self._lent, self._prints = {}, {}, {}
+        self._put, self._begun = set(), set()
 
     # The dict.
 
     def get(self, key: str, default: Any = None) -> Any:
         self.read()
         value = super().get(key, _MISSING)
-        if value is not _MISSING:
-            return value
+        return self._lend(key, default) if value is _MISSING else value
+
+    def _lend(self, key: str, default: Any) -> Any:
+        """Return a default; if it is changed and put, that is a change in place."""
         if type(default) in _CHANGEABLE:
-            self._lent[key] = default  # it may be changed, and put then
+            self._lent[key] = default
+            self._begun.add(key)
         return default
 
     def __setitem__(self, key: str, value: Any) -> None:
-        self._begin_change()
-        if value is self._lent.get(key, _MISSING):
-            self._put.discard(key)
-        else:
-            self._put.add(key)
-        super().__setitem__(key, value)
+        with self._lock:
+            self._begin_change()
+            if type(value) in _CHANGEABLE and value is self._lent.get(key):
+                self._put.discard(key)
+            else:
+                self._put.add(key)
+            super().__setitem__(key, value)
 
     def __delitem__(self, key: str) -> None:
-        self._begin_change()
-        super().__delitem__(key)
+        with self._lock:
+            self._begin_change()
+            super().__delitem__(key)
 
     def setdefault(self, key: str, default: Any = None) -> Any:
-        self._begin_change()
-        if not super().__contains__(key):
-            self._lent[key] = default
-        return super().setdefault(key, default)
+        with self._lock:
+            self._begin_change()
+            if not super().__contains__(key):
+                self._put.discard(key)
+                self._lend(key, default)
+            return super().setdefault(key, default)
 
     def pop(self, key: str, default: Any = _MISSING) -> Any:
-        self._begin_change()
-        return super().pop(key) if default is _MISSING else super().pop(key, default)
+        with self._lock:
+            self._begin_change()
+            if default is _MISSING or super().__contains__(key):
+                return super().pop(key)
+            return self._lend(key, default)
 
     def popitem(self) -> tuple[str, Any]:
-        self._begin_change()
-        return super().popitem()
+        with self._lock:
+            self._begin_change()
+            return super().popitem()
 
-    def update(self, *others: Any, **more: Any) -> None:
+    def update(self, /, *others: Any, **more: Any) -> None:
         for key, value in dict(*others, **more).items():
             self[key] = value
 
@@ -314,9 +344,12 @@ class LiveSession(SessionVerbs, dict[str, Any]):
         return self
 
     def clear(self) -> None:
-        """Remove all data; the id and the flash stay."""
-        self.session.clear()
-        self._emptied()
+        """Remove all data; the flash stays, and the id unless somebody was logged in."""
+        with self._lock:
+            if any(key in self for key in self._login_keys):
+                self.session.regenerate()
+            self.session.clear()
+            self._emptied()
 
     def __del__(self) -> None:
         if "request" in vars(self):  # else it was never made
@@ -364,8 +397,14 @@ class LiveSession(SessionVerbs, dict[str, Any]):
 
     def invalidate(self) -> None:
         """Forget everything, destroy what is stored and go on under a new id: a logout."""
-        self.session.invalidate()
-        self._emptied()
+        with self._lock:
+            self.session.invalidate()
+            self._emptied()
+
+
+def _replaces(edit: Edit) -> bool:
+    """Whether an edit gives or takes a value, and does not only change it in place."""
+    return type(edit) is not Merged or ABSENT in (edit.found, edit.result)
 
 
 def _fingerprint(value: Any) -> bytes | None:

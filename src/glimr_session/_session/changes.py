@@ -113,27 +113,33 @@ class Merged(_DependentEdit, frozen=True):
     Attributes:
         found: the value that this request found, or ABSENT.
         result: the value that it left, or ABSENT.
+        anew: whether it took what it found, and then began the result.
     """
 
     found: Json | Absent
     result: Json | Absent
+    anew: bool = False
 
     def after(self, before: Edit) -> Edit:
         """Return the edit that this one makes of an earlier one of the same request."""
         if type(before) is Incremented:
             return Merged(before.start, self.result)
         if type(before) is CompareAndSet:
-            return Merged(before.expected, self.result)
+            return Merged(before.expected, self.result, self.anew or before.result is ABSENT)
         if type(before) is Merged:
-            return Merged(before.found, self.result)
+            anew = before.anew or self.anew or before.result is ABSENT
+            return Merged(before.found, self.result, anew)
         return self.result
 
     def replay(self, current: Json | Absent) -> Json | Absent:
         """Return what is there now, with the same change."""
-        beside = self.found is ABSENT and current is not ABSENT
+        found: Json | Absent = self.found
+        if self.anew:
+            found, current = ABSENT, merge(found, ABSENT, current)
+        beside = found is ABSENT and current is not ABSENT
         if beside and not (type(current) is type(self.result) and _can_be_merged(current)):
             return current  # as for setdefault()
-        return merge(self.found, self.result, current)
+        return merge(found, self.result, current)
 
 
 Edit: TypeAlias = Json | Absent | Incremented | CompareAndSet | Merged
@@ -315,7 +321,8 @@ def merge(found: Json | Absent, result: Json | Absent, current: Json | Absent) -
     """Return ``current`` after the change that led from ``found`` to ``result``.
 
     Where another request has changed the same place meanwhile, a value that was set here wins,
-    and one that was removed here stays as the other request has set it.
+    and one that was removed here stays as the other request has set it. A dict that either of
+    them has removed is gone; items that were appended to a list that was taken stay.
 
     Example:
         >>> merge({"a": 1, "b": [1]}, {"b": [1, 2]}, {"a": 1, "b": [1, 3], "c": 1})
@@ -325,14 +332,18 @@ def merge(found: Json | Absent, result: Json | Absent, current: Json | Absent) -
         return current
     if same(found, current):
         return result
-    for kind in (dict, list):
-        sides = [kind() if side is ABSENT else side for side in (found, result, current)]
-        if all(type(side) is kind and _can_be_merged(side) for side in sides):
-            break
-    else:
-        return current if result is ABSENT else result
-    merged: Any = _merge_lists(*sides) if kind is list else _merge_dicts(*sides)
-    return ABSENT if not merged and (result is ABSENT or current is ABSENT) else merged
+    sides = (found, result, current)
+    if all(side is ABSENT or (type(side) is dict and _can_be_merged(side)) for side in sides):
+        removed = found is not ABSENT and (result is ABSENT or current is ABSENT)
+        return ABSENT if removed else _merge_dicts(*({} if s is ABSENT else s for s in sides))
+    if all(side is ABSENT or type(side) is list for side in sides):
+        lists: list[Any] = [[] if side is ABSENT else side for side in sides]
+        before, after, there = lists
+        if result is ABSENT and not same(before, there[: len(before)]):
+            return current  # another request has taken it too, and begun another list
+        merged = _merge_lists(before, after, there)
+        return ABSENT if not merged and (result is ABSENT or current is ABSENT) else merged
+    return current if result is ABSENT else result
 
 
 def _merge_dicts(found: Any, result: Any, current: Any) -> Any:
@@ -350,7 +361,13 @@ def _merge_lists(found: Any, result: Any, current: Any) -> Any:
     count = len(found)
     if same(found, result[:count]):
         return current + result[count:]
-    return result + current[count:] if same(found, current[:count]) else result
+    if same(found, current[:count]):
+        return result + current[count:]
+    if count == len(result) == len(current):
+        rows = [*zip(found, result, current, strict=True)]
+        if all(type(side) is dict and _can_be_merged(side) for row in rows for side in row):
+            return [merge(*row) for row in rows]
+    return result
 
 
 def _can_be_merged(value: Any) -> bool:

@@ -152,7 +152,7 @@ class ChangeKeys(Write, frozen=True):
         for key, edit in self.edits.items():
             if type(edit) is Merged:  # another thread may have changed it since it was found
                 there = state.get(key, ABSENT)
-                edit = Merged(there, edit.replay(there))
+                edit = Merged(there, edit.replay(there), edit.anew)
             state.edit(key, edit)
 
 

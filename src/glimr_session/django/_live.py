@@ -17,7 +17,7 @@ EXPIRY: Final = "_session_expiry"
 """Where ``SessionBase.set_expiry`` leaves its value: seconds, or a date in ISO format."""
 
 # A session without data is no session to a store, and one to Django once it was saved.
-_CREATED: Final = "_created"
+_CREATED: Final = "_glimr_session_created"
 
 _SOON: Final = 0.001  # seconds: the shortest lifetime that a store is given
 

@@ -44,18 +44,29 @@ class SessionMiddleware(middleware.SessionMiddleware):  # type: ignore[misc]  # 
                 "glimr_session.django.SessionMiddleware needs the engine that belongs to it: set "
                 'SESSION_ENGINE = "glimr_session.django"'
             )
+        if f"{middleware.__name__}.SessionMiddleware" in conf.settings.MIDDLEWARE:
+            raise ImproperlyConfigured(
+                "glimr_session.django.SessionMiddleware stands in MIDDLEWARE beside Django's own, "
+                "which would set another cookie. Remove Django's."
+            )
         current().cookie_binding  # noqa: B018  # wrong settings are told at the start
 
     def __call__(self, request: HttpRequest) -> Any:
         if iscoroutinefunction(self):
             return self.__acall__(request)
         session = self._begin(request)
-        response = self.get_response(request)
+        try:
+            response = self.get_response(request)
+        except StoreUnavailable as error:  # the page for an error uses the session too
+            return _unavailable(error)
         return response if session is None else self._finish(request, session, response)
 
     async def __acall__(self, request: HttpRequest) -> Any:
         session = self._begin(request)
-        response = await self.get_response(request)
+        try:
+            response = await self.get_response(request)
+        except StoreUnavailable as error:
+            return await in_thread(_unavailable, error)
         if session is None:
             return response
         if session.accessed or conf.settings.SESSION_SAVE_EVERY_REQUEST:
@@ -77,6 +88,12 @@ class SessionMiddleware(middleware.SessionMiddleware):  # type: ignore[misc]  # 
 
     def _finish(self, request: HttpRequest, session: SessionStore, response: Any) -> Any:
         """Commit the session and put its headers on the response."""
+        if session.outage is not None and response.status_code == 500:
+            return _unavailable(session.outage)  # another middleware has raised it
+        current_session: Any = getattr(request, "session", session)
+        if current_session is not session:  # a view has put another one in its place
+            session.flush()
+            session.update(dict(current_session.items()))
         file = getattr(response, "file_to_stream", None)  # the server may have a way to send it
         last = not response.streaming or file is not None
         try:

@@ -14,6 +14,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
 from django import conf  # settings cannot be looked at, as doctest does, before they are set
+from django.core.checks.security.base import SECRET_KEY_INSECURE_PREFIX
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.db import Error as DatabaseError
@@ -26,6 +27,7 @@ from .._request.manager import SessionManager
 from .._request.request_session import StoreBinding
 from .._request.signing import VerifiedCookie
 from .._session.values import Json, validate_key, validate_value
+from .._validation import check_framework_keys
 from ..config import SessionConfig
 from ..errors import ConfigError, StoreUnavailable
 from ..registry import configured_store
@@ -108,7 +110,7 @@ class Setup:
         config = self._read(
             lifetime=conf.settings.SESSION_COOKIE_AGE / 60,
             expire_on_close=conf.settings.SESSION_EXPIRE_AT_BROWSER_CLOSE,
-            secret_keys=[conf.settings.SECRET_KEY, *conf.settings.SECRET_KEY_FALLBACKS],
+            secret_keys=[] if self._has_keys else _secret_keys(),
             cookie=conf.settings.SESSION_COOKIE_NAME,
             cookie_path=conf.settings.SESSION_COOKIE_PATH,
             cookie_domain=conf.settings.SESSION_COOKIE_DOMAIN or "",
@@ -124,6 +126,12 @@ class Setup:
             cookie=_Cookie(binding.cookie), policy=self.binding.policy, new_id=new_id
         )
 
+    @property
+    def _has_keys(self) -> bool:
+        return bool(
+            self._given.get("secret_keys") or self._environ.get("GLIMR_SESSION_SECRET_KEYS")
+        )
+
     def close(self) -> None:
         """Close the store, unless it is that of ``setup()``."""
         if self._made is not None:
@@ -132,6 +140,15 @@ class Setup:
     def _read(self, **django: Any) -> SessionConfig:
         """Return the configuration, in which Django's settings stand where ours say nothing."""
         return SessionConfig.from_mapping(self._given, self._environ, defaults=django)
+
+
+def _secret_keys() -> list[str]:
+    """Return Django's keys, the one that signs first."""
+    keys = [conf.settings.SECRET_KEY, *conf.settings.SECRET_KEY_FALLBACKS]
+    # The rest of a key of startproject is random; Django's own checks tell of it at a deploy.
+    keys = [str(key).removeprefix(SECRET_KEY_INSECURE_PREFIX) for key in keys]
+    check_framework_keys(keys)
+    return keys
 
 
 _setups: Final[dict[SessionStore | None, Setup]] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import threading
 from typing import Any, Final
 
 from django.contrib.auth import SESSION_KEY as LOGIN_KEY
@@ -13,6 +14,7 @@ from .._request.cookie import SessionCookie
 from .._request.live_session import SessionVerbs
 from .._request.request_session import RequestSession
 from .._validation import Duration, to_seconds
+from ..errors import StoreUnavailable
 from ..session import Session
 from ..stores.base import CommitResult
 from ._async import AsyncSessionBase
@@ -47,12 +49,16 @@ class SessionStore(SessionVerbs, AsyncSessionBase):
 
     _unread = ""  # a Cookie header in which nobody has looked for the session key yet
 
+    outage: StoreUnavailable | None = None
+    """Why the session could not be read."""
+
     own: RequestSession | None = None
     """The session of the request, where our middleware commits it; None elsewhere."""
 
     def __init__(self, session_key: str | None = None) -> None:
         setup = current()
-        self._login_keys = {setup.config.login_key or LOGIN_KEY}
+        self._lock = threading.RLock()
+        self._login_keys = {LOGIN_KEY, setup.config.login_key or LOGIN_KEY}
         self._binding = setup.binding
         if session_key and _SIGNED.fullmatch(session_key):
             cookie = setup.cookie_binding.cookie
@@ -104,8 +110,11 @@ class SessionStore(SessionVerbs, AsyncSessionBase):
         Raises:
             StoreUnavailable: the store cannot be read.
         """
-        if self.own is not None and "_session_cache" in vars(self):
+        if self.own is not None:
             return self._live(RequestSession(current().binding, self.session_key or ""))
+        return self._load()
+
+    def _load(self) -> DjangoLiveSession:
         request = self.own or RequestSession(self._binding, self.session_key or "")
         found = request.fetch()
         if self.own is not None and found is not None:
@@ -134,10 +143,14 @@ class SessionStore(SessionVerbs, AsyncSessionBase):
 
     def _get_session(self, no_load: bool = False) -> DjangoLiveSession:
         self.accessed = True
-        try:
-            return self._session_cache
-        except AttributeError:
-            self._session_cache: DjangoLiveSession = self.load()
+        if "_session_cache" not in vars(self):
+            with self._lock:
+                if "_session_cache" not in vars(self):
+                    try:
+                        self._session_cache: DjangoLiveSession = self._load()
+                    except StoreUnavailable as error:
+                        self.outage = error.with_traceback(None)
+                        raise
         return self._session_cache
 
     _session = property(_get_session)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -361,3 +362,107 @@ def test_a_logout_ends_every_session_that_the_browser_has(people: Any) -> None:
     )
     assert response.cookies["sessionid"]["max-age"] == 0
     assert data_of(one) == data_of(two) == {}
+
+
+def raising_middleware(get_response: Any) -> Any:
+    """Read the session in a middleware, as one that demands a login does."""
+
+    def middleware(request: Any) -> Any:
+        request.session.get("n")
+        return get_response(request)
+
+    return middleware
+
+
+def test_an_outage_in_another_middleware_is_503(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Django has made a 500 of it by the time that it comes to ours."""
+    with override_settings(MIDDLEWARE=[MIDDLEWARE["ours"], f"{__name__}.raising_middleware"]):
+        client = browser(raise_request_exception=False)
+        put(client, n=1)
+        monkeypatch.setattr(DiskStore, "open", down)
+        assert client.get("/read").status_code == 503
+
+
+def test_an_outage_that_the_page_for_errors_meets_too_is_503(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As where CSRF tokens are in the session: Django's page for a 500 cannot be made."""
+    middleware = [MIDDLEWARE["ours"], "django.middleware.csrf.CsrfViewMiddleware"]
+    with override_settings(MIDDLEWARE=middleware, CSRF_USE_SESSIONS=True):
+        client = browser(raise_request_exception=False)
+        put(client, n=1)
+        monkeypatch.setattr(DiskStore, "open", down)
+        assert client.get("/read").status_code == 503
+
+
+# Settings, and sessions that a view makes.
+
+
+def test_both_middlewares_are_refused() -> None:
+    """Django's would set another cookie, without a signature."""
+    with (
+        override_settings(MIDDLEWARE=[*MIDDLEWARE.values()]),
+        pytest.raises(ImproperlyConfigured, match="Remove Django's"),
+    ):
+        SessionMiddleware(lambda request: HttpResponse())
+
+
+def test_the_key_that_startproject_makes_signs() -> None:
+    """Its prefix is Django's warning to change it before a deploy; the rest is random."""
+    with override_settings(SECRET_KEY="django-insecure-" + "kx0v#j2)t9q^w$5m" * 3 + "zr"):
+        client = browser()
+        put(client, n=1)
+        assert data_of(client) == {"n": 1}
+    with (
+        override_settings(SECRET_KEY="short", SECRET_KEY_FALLBACKS=[]),
+        pytest.raises(ImproperlyConfigured, match=r"SECRET_KEY has 5 characters.*may stay"),
+    ):
+        SessionMiddleware(lambda request: HttpResponse())
+
+
+def test_a_session_that_a_view_puts_in_the_place_of_another_counts() -> None:
+    """What the browser had is ended; another engine's session is taken too."""
+    client = browser()
+    put(client, n=1)
+
+    def replace(request: Any) -> dict[str, Any]:
+        request.session = SessionStore()
+        request.session["m"] = 2
+        return {}
+
+    visit(client, replace)
+    assert data_of(client) == {"m": 2}
+
+
+def test_reading_the_data_anew_leaves_the_session_open() -> None:
+    """``load`` returns data of its own, before the first use too."""
+    client = browser()
+    put(client, n=1)
+
+    def load(request: Any) -> dict[str, Any]:
+        loaded = dict(request.session.load())
+        request.session["m"] = 2
+        return loaded
+
+    assert visit(client, load).json() == {"n": 1}
+    assert data_of(client) == {"n": 1, "m": 2}
+
+
+def test_threads_that_open_a_session_at_once_share_it() -> None:
+    """One reads it, the others wait."""
+    client = browser()
+    put(client, n=1)
+
+    def use(request: Any) -> dict[str, Any]:
+        with ThreadPoolExecutor(4) as pool:
+            jobs = [
+                pool.submit(request.session.__setitem__, f"key {number}", number)
+                for number in range(4)
+            ]
+            for job in jobs:
+                job.result()
+        return {}
+
+    for _ in range(20):
+        visit(client, use)
+    assert data_of(client) == {"n": 1, **{f"key {number}": number for number in range(4)}}

@@ -9,7 +9,7 @@ import pytest
 from flask import Flask, session
 from flask.testing import FlaskClient
 
-from glimr_session import DiskStore, SessionStore
+from glimr_session import DiskStore, SessionStore, StoreUnavailable
 from glimr_session.testing import Steps
 
 from .sites import make_app, ours, twin
@@ -204,3 +204,46 @@ def test_two_first_pages_at_once_have_tokens_that_work(disk: DiskStore) -> None:
         for page in pages.values()
     ]
     assert 200 in accepted
+
+
+def test_an_outage_is_503_with_flask_login_and_a_page_that_uses_the_session(
+    disk: DiskStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Flask-Login reads the session after each request, too; the page finds it empty."""
+    app = login_site(disk, TESTING=False)
+    app.add_url_rule("/plain", view_func=lambda: "plain")
+
+    @app.errorhandler(503)
+    def page(_error: Exception) -> tuple[str, int]:
+        session["seen"] = session.get("seen", 0)
+        return f"a moment, {flask_login.current_user.is_authenticated}", 503
+
+    client = app.test_client()
+    client.get("/login/ada")
+
+    def down(*_: object, **__: object) -> None:
+        raise StoreUnavailable("the disk is gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DiskStore, "open", down)
+        for path in ("/me", "/id", "/plain"):
+            response = client.get(path)
+            assert (response.status_code, response.text) == (503, "a moment, False")
+            assert response.headers.getlist("Set-Cookie") == []
+    with monkeypatch.context() as patched:
+        patched.setattr(DiskStore, "commit", down)
+        assert client.get("/id").status_code == 503
+    assert client.get("/me").text == "ada"
+
+
+def test_a_login_key_of_the_application_stands_beside_flask_login_s(disk: DiskStore) -> None:
+    """Both change the id."""
+    app = login_site(disk, GLIMR_SESSION={"login_key": "admin"})
+    app.add_url_rule("/admin", view_func=lambda: session.update(admin=True) or "")
+    client = app.test_client()
+    first = client.get("/id").text
+    second = client.get("/login/ada").text
+    assert client.get("/id").text not in (first, "")
+    before = client.get("/id").text
+    client.get("/admin")
+    assert client.get("/id").text not in (first, second, before)
