@@ -167,6 +167,16 @@ def test_the_environment_beats_a_mapping_that_is_given_one() -> None:
     assert config.lifetime == timedelta(minutes=5)
 
 
+def test_defaults_are_beaten_by_a_mapping_and_both_by_the_environment() -> None:
+    """A setting of a table counts as the same one outside of it; a directory may be a Path."""
+    config = SessionConfig.from_mapping(
+        {"disk": {"directory": Path("mine")}},
+        {"GLIMR_SESSION_COOKIE": "environment"},
+        defaults={"disk_directory": "default", "cookie": "default", "store": "cookie"},
+    )
+    assert (config.disk_directory, config.cookie, config.store) == ("mine", "environment", "cookie")
+
+
 def test_every_setting_can_be_set_in_a_mapping() -> None:
     """from_mapping() takes every setting there is."""
     values = {

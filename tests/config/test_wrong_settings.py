@@ -478,3 +478,21 @@ def test_a_missing_extra_says_what_to_install(
     )
     assert f"pip install 'glimr-session[{extra}]'" in done.stdout
     assert PASSWORD not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("settings", ["disk", ["disk"], None])
+def test_settings_that_are_no_mapping_say_what_they_are_to_be(settings: Any) -> None:
+    """As ``GLIMR_SESSION = "disk"``."""
+    assert '{"store": "disk"}' in message_of(settings)
+
+
+@pytest.mark.parametrize("table", ["disk", "redis", "sql"])
+def test_a_table_that_is_none_says_how_it_looks(table: str) -> None:
+    """As ``{"disk": "/var/lib/shop"}``."""
+    assert f'{table} is a table of settings, as {{"{table}": {{"' in message_of({table: "x"})
+
+
+def test_a_variable_that_is_no_setting_is_named() -> None:
+    """Whoever sets it looks for it in the environment, and not in a file."""
+    with pytest.raises(ConfigError, match=r"GLIMR_SESSION_STROE in the environment.*mean store\?"):
+        SessionConfig.from_env({"GLIMR_SESSION_STROE": "disk"})

@@ -103,15 +103,15 @@ class LiveSession(SessionVerbs, dict[str, Any]):
     It is read when it is first used. ``write`` compares what it holds with what it held then,
     and tells the session what has changed: a key that was given another object is put; a list or
     dict that was changed in place is merged, so that two requests that append to one list, or
-    set different keys of one dict, both survive; a key that was removed is forgotten, unless
-    another request has changed it meanwhile.
+    set different keys of one dict, both survive; a key that was removed is forgotten.
+    Any thread of the request may use it.
 
     A door calls ``write`` before each commit. What JSON does not give back is refused there.
 
     Args:
         request: the session of the request.
-        login_keys: when the value of one of these keys changes, somebody has logged in or out,
-            and the session gets a new id.
+        login_keys: when the value of one of these keys is replaced or removed, somebody has
+            logged in or out, and the session gets a new id.
 
     Attributes:
         request: as above.

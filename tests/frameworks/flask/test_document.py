@@ -118,7 +118,7 @@ def test_moving_from_flask_session(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     GlimrSession(app)
     client = app.test_client()
     client.set_cookie("session", cookie.value)
-    expected = {"_user_id": "7", "cart": ["book"]}
+    expected = {"_permanent": True, "_user_id": "7", "cart": ["book"], "other": 1}
     assert do(app, lambda: dict(session), client).json == expected
     assert do(app, lambda: dict(session), client).json == expected
     assert cache.get(f"session:{cookie.value}") is None

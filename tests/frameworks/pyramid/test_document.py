@@ -80,11 +80,11 @@ def test_the_lines_to_change() -> None:
 
 def test_the_settings(tmp_path: Path) -> None:
     """They put the sessions into a directory, here into one of the test's."""
-    parser = configparser.ConfigParser()
-    parser.read_string("[app:main]\n" + INI.code.replace("/var/lib/shop", str(tmp_path)))
+    parser = configparser.ConfigParser({"here": str(tmp_path)})
+    parser.read_string(INI.code)
     settings = {**SETTINGS, **parser["app:main"]}
     TestApp(configure(settings, {"put": putting("a", 1)}, lambda config: None)).get("/put")
-    assert (tmp_path / "sessions" / "cache.db").exists()
+    assert (tmp_path / "var" / "sessions" / "cache.db").exists()
 
 
 @pytest.mark.usefixtures("_configured")

@@ -11,10 +11,12 @@ from typing import Any, Final
 
 import pytest
 from pyramid.config import Configurator
+from pyramid.session import SignedCookieSessionFactory
 from webtest import TestApp
 
 import glimr_session
 from glimr_session import ConfigError, CookieStore, SessionConfig
+from glimr_session._log import forget_warnings
 from glimr_session.pyramid import session_factory
 from tests.support.wsgi_apps import CONFIG
 
@@ -163,6 +165,21 @@ def test_which_store_is_taken() -> None:
     own = session_factory(CONFIG, store=stores["own"])
     found = site(SETTINGS, lambda config: config.set_session_factory(own)).get("/put")
     assert "; Max-Age=30" in found.headers["Set-Cookie"]
+
+
+def test_another_session_factory_is_warned_about(caplog: pytest.LogCaptureFixture) -> None:
+    """It wins over the included one, and its sessions would go on as before."""
+    forget_warnings()
+    with Configurator(settings=SETTINGS) as config:
+        config.include("glimr_session.pyramid")
+    config.make_wsgi_app()
+    assert caplog.messages == []
+    with Configurator(settings=SETTINGS) as config:
+        config.include("glimr_session.pyramid")
+        config.set_session_factory(SignedCookieSessionFactory("a secret"))
+    config.make_wsgi_app()
+    (message,) = caplog.messages
+    assert "Remove its set_session_factory()" in message
 
 
 def test_several_applications_in_a_process() -> None:
