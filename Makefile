@@ -8,10 +8,10 @@ SECONDS ?= 60
 PYTHONS ?= 3.11 3.12 3.13
 DEPENDENCIES ?= oldest newest
 BIN := .venv/bin
-OWN_TARGETS := frameworks judges services faults benchmarks
+OWN_TARGETS := servers frameworks judges services faults benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-frameworks test-services test-faults test-bench judges lint types check coverage matrix \
+.PHONY: help demo test test-servers test-frameworks test-services test-faults test-bench judges lint types check coverage matrix \
 	bench bench-quick guard guard-record fuzz format clean
 
 help: ## List the targets
@@ -22,6 +22,9 @@ demo: .venv/demo ## Serve the sign-up site on http://127.0.0.1:8000 (PORT=8765, 
 
 test: .venv/test ## Run the tests, except those that have a target of their own
 	$(BIN)/python -m pytest $(foreach folder,$(OWN_TARGETS),--ignore tests/$(folder))
+
+test-servers: .venv/test ## Run the tests on real WSGI servers, and in a browser
+	$(BIN)/python -m pytest tests/servers
 
 test-frameworks: .venv/test ## Run the tests of Flask, Django, Pyramid and other frameworks
 	$(BIN)/python -m pytest tests/frameworks
@@ -46,7 +49,7 @@ types: .venv/lint ## Check the types, with mypy and with pyright
 	$(BIN)/mypy
 	$(BIN)/pyright
 
-check: lint types guard test test-frameworks judges test-services test-faults test-bench ## Everything that has to pass before a commit
+check: lint types guard test test-servers test-frameworks judges test-services test-faults test-bench ## Everything that has to pass before a commit
 
 # Tracing would distort what servers, fuzzers and the guard are tested for.
 coverage: .venv/test ## Run the tests of the modules, and measure the branches they cover
