@@ -69,7 +69,8 @@ class SessionMiddleware(middleware.SessionMiddleware):  # type: ignore[misc]  # 
             return await in_thread(_unavailable, error)
         if session is None:
             return response
-        if session.accessed or conf.settings.SESSION_SAVE_EVERY_REQUEST:
+        replaced = getattr(request, "session", session) is not session
+        if session.accessed or replaced or conf.settings.SESSION_SAVE_EVERY_REQUEST:
             return await in_thread(self._finish, request, session, response)
         return self._finish(request, session, response)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -432,6 +434,34 @@ def test_a_session_that_a_view_puts_in_the_place_of_another_counts() -> None:
 
     visit(client, replace)
     assert data_of(client) == {"m": 2}
+
+
+@pytest.mark.skipif(not hasattr(SessionStore, "aset"), reason="Django has it since 5.1")
+def test_a_session_that_an_async_view_puts_there_is_not_read_on_the_event_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What the store is asked, it is asked in a thread."""
+    threads: set[int] = set()
+    commit = DiskStore.commit
+
+    def noted(self: DiskStore, *args: Any, **kwargs: Any) -> Any:
+        threads.add(threading.get_ident())
+        return commit(self, *args, **kwargs)
+
+    monkeypatch.setattr(DiskStore, "commit", noted)
+
+    async def answer(request: Any) -> HttpResponse:
+        request.session = SessionStore()
+        await request.session.aset("m", 2)
+        return HttpResponse()
+
+    async def ask() -> int:
+        await SessionMiddleware(answer)(RequestFactory().get("/"))
+        return threading.get_ident()
+
+    loop = asyncio.run(ask())
+    assert threads
+    assert loop not in threads
 
 
 def test_reading_the_data_anew_leaves_the_session_open() -> None:
