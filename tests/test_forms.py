@@ -21,6 +21,7 @@ from glimr_session import (
     flash_errors,
     flash_old,
 )
+from tests.support.ids import name_of
 from tests.support.wsgi_client import Browser
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class GetAll(dict[str, str]):
         ValueError("is missing"),
         [ValueError("is missing")],
     ],
-    ids=lambda messages: f"{type(messages).__name__} {messages}",
+    ids=lambda messages: f"{type(messages).__name__} {name_of(messages)}",
 )
 def test_the_first_message_of_a_field_is_kept_as_text(session: Session, messages: object) -> None:
     """flash_errors() keeps the first message of a field as a str."""
@@ -107,7 +108,7 @@ def test_an_iterator_of_messages_gives_its_first(session: Session) -> None:
     assert left(session) == {"errors.email": "is missing"}
 
 
-@pytest.mark.parametrize("messages", [[], (), None, ErrorList(), [None]], ids=repr)
+@pytest.mark.parametrize("messages", [[], (), None, ErrorList(), [None]], ids=name_of)
 def test_a_field_without_a_message_has_no_error(session: Session, messages: object) -> None:
     """flash_errors() keeps nothing for an empty list or None."""
     flash_errors(session, {"email": messages, "name": "is missing"})

@@ -27,6 +27,7 @@ from glimr_session import (
     start_cookie,
     start_disk,
 )
+from tests.support.ids import name_of
 
 # The configured store.
 
@@ -107,7 +108,7 @@ def test_a_session_goes_through_the_functions_and_a_real_store(tmp_path: Path) -
     store.close()
 
 
-@pytest.mark.parametrize("store", [None, "disk", CookieStore, object(), {}], ids=repr)
+@pytest.mark.parametrize("store", [None, "disk", CookieStore, object(), {}], ids=name_of)
 def test_only_a_store_can_be_set_up(store: Any) -> None:
     """``setup`` refuses anything else, the class of a store too, and the store before stays."""
     before = CookieStore()

@@ -30,6 +30,7 @@ from glimr_session._session.state import SessionState
 from glimr_session.session import CLOSED, SessionRef
 from glimr_session.testing import Visitor
 from tests.support.actors import living_session_actors
+from tests.support.ids import name_of
 from tests.support.strategies import contents, keys, numbers, values
 
 ID = "0" * 64
@@ -252,7 +253,7 @@ class Level(IntEnum):
         ({"\udfff": 1}, ValueError),
         (10**700, ValueError),
     ],
-    ids=repr,
+    ids=name_of,
 )
 @pytest.mark.parametrize("write", ["put", "flash", "now", "__setitem__", "setdefault"])
 def test_what_json_would_not_give_back_is_refused_at_once(

@@ -260,6 +260,7 @@ def test_several_headers_are_read_as_one() -> None:
         (f"{GOOD}; {NAME}=made-up", True),
         (f"{NAME}=made-up; {GOOD}", True),
     ],
+    ids=lambda value: str(value).replace(SIGNED, "ours"),
 )
 def test_a_cookie_of_ours_that_does_not_verify_is_told_of(header: str, refused: bool) -> None:
     """Whether a cookie under our name was refused is told, beside a good one too."""

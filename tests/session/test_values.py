@@ -22,6 +22,7 @@ from glimr_session._session.values import (
     validate_key,
     validate_value,
 )
+from tests.support.ids import name_of
 from tests.support.strategies import contents, values
 
 
@@ -70,7 +71,7 @@ def test_tuples_become_lists_at_every_level() -> None:
         Level.LOW, 1j, range(3), Pair(1, 2), OrderedDict(), {1: "one"}, {None: 1}, {b"a": 1},
         {Colour.RED: 1},
     ],
-    ids=repr,
+    ids=name_of,
 )  # fmt: skip
 def test_types_that_json_does_not_have_are_refused(value: Any) -> None:
     """A value of another type raises a TypeError that names the key, at every level."""
@@ -111,7 +112,7 @@ def test_a_hundred_levels_are_the_most() -> None:
             validate_value("key", hostile)
 
 
-@pytest.mark.parametrize("key", [1, None, b"a", ("a",), Colour.RED, object()], ids=repr)
+@pytest.mark.parametrize("key", [1, None, b"a", ("a",), Colour.RED, object()], ids=name_of)
 def test_only_text_is_a_key(key: Any) -> None:
     """A key that is no str raises a TypeError."""
     with pytest.raises(TypeError, match="session keys are str"):

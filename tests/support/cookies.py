@@ -6,7 +6,7 @@ from glimr_session import SessionConfig, SessionStore
 from glimr_session._request.cookie import SessionCookie
 from glimr_session._request.manager import SessionManager
 
-__all__ = ["make_cookie"]
+__all__ = ["make_cookie", "tampered"]
 
 
 def make_cookie(config: SessionConfig, store: SessionStore) -> SessionCookie:
@@ -14,3 +14,12 @@ def make_cookie(config: SessionConfig, store: SessionStore) -> SessionCookie:
     binding = SessionManager.from_config(config, store)._binding
     assert binding is not None
     return binding.cookie
+
+
+def tampered(value: str) -> str:
+    """Return a signed value with another signature.
+
+    The first character of the signature changes: some bits of the last one mean nothing.
+    """
+    payload, dot, signature = value.rpartition(".")
+    return f"{payload}{dot}{'B' if signature[0] == 'A' else 'A'}{signature[1:]}"

@@ -15,6 +15,7 @@ import werkzeug.test
 from glimr_session import CookieStore, DiskStore, Session, SessionConfig, SessionMiddleware
 from glimr_session import SessionStore as Store
 from glimr_session.testing import read_session, seed_session
+from tests.support.ids import name_of
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # WebOb imports cgi
@@ -181,7 +182,7 @@ def test_the_application_of_a_framework_will_do(store: Store) -> None:
     assert client.get("/").text == "Ada"
 
 
-@pytest.mark.parametrize("application", [shop, None, flask.Flask(__name__)], ids=repr)
+@pytest.mark.parametrize("application", [shop, None, flask.Flask(__name__)], ids=name_of)
 def test_an_application_without_sessions_is_refused(application: object) -> None:
     """The error says what to pass instead."""
     with pytest.raises(TypeError, match="no SessionMiddleware; pass the one"):

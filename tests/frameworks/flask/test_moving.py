@@ -12,6 +12,7 @@ from flask.sessions import SecureCookieSessionInterface
 from flask.testing import FlaskClient
 
 from glimr_session.flask import GlimrSession
+from tests.support.cookies import tampered
 from tests.support.wsgi_apps import warnings_in
 
 from .sites import KEY, LIFETIME, do, set_cookies
@@ -95,9 +96,10 @@ def test_a_permanent_session_stays_one(app: Flask, permanent: bool) -> None:
     assert ("Max-Age" in set_cookies(response)[-1]) == permanent
 
 
-@pytest.mark.parametrize("cookie", ["forged", former(a=1)[:-1] + "_", ""])
-def test_a_cookie_that_flask_would_not_take_counts_as_none(app: Flask, cookie: str) -> None:
+@pytest.mark.parametrize("kind", ["forged", "tampered", "empty"])
+def test_a_cookie_that_flask_would_not_take_counts_as_none(app: Flask, kind: str) -> None:
     """The request is anonymous."""
+    cookie = {"forged": "forged", "tampered": tampered(former(a=1)), "empty": ""}[kind]
     assert look(app, browser(app, cookie)) == {}
 
 

@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from glimr_session import SessionStore
 from glimr_session.flask import FlaskSession, GlimrSession
+from tests.support.ids import name_of
 
 from .sites import KEY, do, make_app, ours, set_cookies
 
@@ -133,7 +134,7 @@ def test_a_tag_that_the_application_has_registered_is_used(
         ("\ud800", ValueError),
         (10**700, ValueError),
     ],
-    ids=repr,
+    ids=name_of,
 )
 def test_a_value_that_cannot_be_kept_names_its_key(
     app: Flask, value: Any, error: type[Exception]
