@@ -7,7 +7,9 @@ STORE ?= disk
 SECONDS ?= 60
 PYTHONS ?= 3.11 3.12 3.13
 DEPENDENCIES ?= oldest newest
+WORKERS ?= auto
 BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 OWN_TARGETS := servers frameworks judges services faults benchmarks
 
 .DEFAULT_GOAL := help
@@ -21,25 +23,25 @@ demo: .venv/demo ## Serve the sign-up site on http://127.0.0.1:8000 (PORT=8765, 
 	HOST=$(HOST) PORT=$(PORT) STORE=$(STORE) $(BIN)/python examples/signup/serve.py
 
 test: .venv/test ## Run the tests, except those that have a target of their own
-	$(BIN)/python -m pytest $(foreach folder,$(OWN_TARGETS),--ignore tests/$(folder))
+	$(PYTEST) $(foreach folder,$(OWN_TARGETS),--ignore tests/$(folder))
 
 test-servers: .venv/test ## Run the tests on real WSGI servers, and in a browser
-	$(BIN)/python -m pytest tests/servers
+	$(PYTEST) tests/servers
 
 test-frameworks: .venv/test ## Run the tests of Flask, Django, Pyramid and other frameworks
-	$(BIN)/python -m pytest tests/frameworks
+	$(PYTEST) tests/frameworks
 
 test-services: .venv/test ## Run the tests on Redis, Valkey, PostgreSQL, MariaDB and PgBouncer
-	$(BIN)/python -m pytest tests/services
+	$(PYTEST) tests/services
 
 test-faults: .venv/test ## Run the tests of faults: killed processes, full disks, damaged files
-	$(BIN)/python -m pytest tests/faults
+	$(PYTEST) tests/faults
 
 test-bench: .venv/test ## Run the tests of the benchmarks
 	$(BIN)/python -m pytest tests/benchmarks
 
 judges: .venv/test ## Run the frameworks' own test-suites against our doors
-	$(BIN)/python -m pytest tests/judges
+	$(PYTEST) tests/judges
 
 lint: .venv/lint ## Check style and formatting
 	$(BIN)/ruff check

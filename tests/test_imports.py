@@ -23,16 +23,20 @@ LAYERS: Final = [
     ["testing"],
     ["testing.contract", "testing.clients", "testing.interleavings", "testing.seeding"],
     ["cli"],
-    ["wsgi", "flask", "django", "pyramid"],
+    ["fastapi"],
+    ["wsgi", "asgi", "flask", "django", "pyramid"],
+    ["starlette"],
     ["django._middleware"],
     ["django._store"],
     ["django._async", "django._live"],
     ["django._setup"],
     ["django._keys"],
     ["_request"],
+    ["_request.asgi_session"],
     ["_request.live_session", "_request.manager"],
     ["_request.request_session"],
     ["_request.lookup", "_request.error_page"],
+    ["_request.steps"],
     ["_request.cleanup", "_request.cookie", "_request.cache_headers"],
     ["_request.origin", "_request.signing"],
     ["registry"],
@@ -75,6 +79,7 @@ LAYERS: Final = [
     ["_validation"],
     ["_forks"],
     ["_ids"],
+    ["_loops"],
     ["_log"],
     ["errors"],
 ]
@@ -84,7 +89,7 @@ MODULES: Final = [name for layer in LAYERS for name in layer]
 LIBRARIES: Final = {
     "pykka": {"mailbox", "_request.cleanup"},
     "msgspec": {"_session.serialization", "stores.cookie", "stores._versions"},
-    "itsdangerous": {"_request.signing", "flask"},
+    "itsdangerous": {"_request.signing", "flask", "starlette"},
     "diskcache": {"stores.disk.files"},
     "redis": {"stores.redis", "stores.redis.codec", "stores.redis.connections",
               "stores.redis.server"},
@@ -98,6 +103,8 @@ LIBRARIES: Final = {
     "asgiref": {"django._middleware", "django._setup"},
     "pyramid": {"pyramid"},
     "zope": {"pyramid"},
+    "fastapi": {"fastapi"},
+    "anyio": {"_loops"},
     "pytest": {"testing", "testing.contract"},
     "hypothesis": {"testing.contract"},
 }  # fmt: skip
@@ -113,10 +120,16 @@ DOORS: Final = {
     "flask": {"flask", "werkzeug"},
     "django": {"django"},
     "pyramid": {"pyramid"},
+    "fastapi": {"fastapi"},
 }
 
 # What a framework is itself made of.
-MADE_OF: Final = {"flask": {"werkzeug"}, "django": set[str](), "pyramid": {"webob"}}
+MADE_OF: Final = {
+    "flask": {"werkzeug"},
+    "django": set[str](),
+    "pyramid": {"webob"},
+    "fastapi": {"starlette"},
+}
 
 
 @functools.cache

@@ -17,6 +17,7 @@ from typing import Any, Final, TypeAlias
 import pykka
 
 from .._forks import forks_without_hooks
+from .._loops import in_thread
 from .._validation import Duration, check_chance, import_string, to_seconds
 from ..config import SessionConfig
 from ..stores.base import SessionStore
@@ -26,6 +27,7 @@ __all__ = [
     "Interval",
     "Lottery",
     "Policy",
+    "amaybe_collect",
     "collect",
     "make_policy",
     "maybe_collect",
@@ -69,6 +71,11 @@ class Interval:
         self._every = to_seconds("gc_interval", every)
         self._store = store
         self._turn = _Turn(time.monotonic())
+
+    @property
+    def is_due(self) -> bool:
+        """Whether a call asks the store."""
+        return time.monotonic() >= self._turn.due
 
     def __call__(self) -> bool:
         now = time.monotonic()
@@ -241,3 +248,11 @@ def maybe_collect(policy: Policy, store: SessionStore) -> None:
             collect(store)
     except Exception:
         logger.exception("Expired sessions could not be collected; it will be tried again.")
+
+
+async def amaybe_collect(policy: Policy, store: SessionStore) -> None:
+    """As ``maybe_collect``; a store that has to be asked first is asked in a thread."""
+    if isinstance(policy, Interval) and policy.is_due:
+        await in_thread(maybe_collect, policy, store)
+    else:
+        maybe_collect(policy, store)

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, ParamSpec, TypeVar
+from typing import NamedTuple
 
 from .._session.serialization import StoredSession
-from ..errors import StoreUnavailable
-from ..stores.base import SessionStore
 from .cookie import ReceivedCookies
 from .signing import VerifiedCookie
+from .steps import Steps
 
-__all__ = ["Lookup", "call_store", "look_up"]
-
-P = ParamSpec("P")
-R = TypeVar("R")
+__all__ = ["Lookup", "look_up"]
 
 
 class Lookup(NamedTuple):
@@ -39,7 +35,7 @@ class Lookup(NamedTuple):
     ambiguous: bool = False
 
 
-def look_up(received: ReceivedCookies, store: SessionStore, new_id: Callable[[], str]) -> Lookup:
+def look_up(received: ReceivedCookies, new_id: Callable[[], str]) -> Steps[Lookup]:
     """Look for the sessions of the cookies that verify. Those that are gone do not count.
 
     Raises:
@@ -47,7 +43,7 @@ def look_up(received: ReceivedCookies, store: SessionStore, new_id: Callable[[],
     """
     living: list[tuple[VerifiedCookie, StoredSession]] = []
     for cookie in received.verified:
-        stored = call_store(store.open, cookie.value)
+        stored = yield "open", cookie.value
         if stored is not None:
             living.append((cookie, stored))
     if len(living) > 1:  # one session in two cookies: the newer one
@@ -55,20 +51,10 @@ def look_up(received: ReceivedCookies, store: SessionStore, new_id: Callable[[],
         living = list({found[1].id: found for found in living}.values())
     if len(living) == 1:
         return Lookup(received, *living[0])
-    behind = not living and (
-        received.newer
-        or any(call_store(store.has_moved, cookie.value) for cookie in received.verified)
-    )
+    behind = not living and received.newer
+    if not living and not behind:
+        for cookie in received.verified:
+            behind = yield "has_moved", cookie.value
+            if behind:
+                break
     return Lookup(received, new_id=new_id(), behind=behind, ambiguous=bool(living))
-
-
-def call_store(operation: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Call a store, and drop its frames from the traceback of an outage.
-
-    They hold ids and cookie values, and some loggers print locals with tracebacks.
-    """
-    try:
-        return operation(*args, **kwargs)
-    except StoreUnavailable as error:
-        del args, kwargs
-        raise error.with_traceback(None)  # noqa: B904  # it is the same error

@@ -59,6 +59,11 @@ class SessionManager:
         return self._config.key
 
     @property
+    def login_keys(self) -> tuple[str, ...]:
+        """The setting ``login_key``, as LiveSession takes it."""
+        return (self._config.login_key,) if self._config.login_key else ()
+
+    @property
     def binding(self) -> StoreBinding:
         """The store of the requests that begin now, and what belongs to it."""
         binding = self._binding

@@ -9,6 +9,8 @@ from typing import Any, Final, NamedTuple, Self
 __all__ = ["Origin"]
 
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
+# What the test clients of Django, Starlette and Litestar call the server; no such host exists.
+_OF_TESTS: Final = frozenset({"testserver", "testserver.local"})
 
 # RFC 7239, section 4: proto=https, quoted or not, in any element.
 _FORWARDED_HTTPS: Final = re.compile(
@@ -57,6 +59,24 @@ class Origin(NamedTuple):
             forwarded=get("HTTP_FORWARDED", ""),
         )
 
+    @classmethod
+    def from_asgi(cls, scope: Mapping[str, Any]) -> Self:
+        """Return the origin in the scope of an ASGI connection."""
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1")
+            for name, value in scope.get("headers", ())
+        }
+        server = scope.get("server") or ("",)
+        root, path = scope.get("root_path", ""), scope.get("path", "")
+        return cls(
+            https=scope.get("scheme") in ("https", "wss"),
+            host=headers.get(b"host") or server[0],
+            path=path if path.startswith(root) else root + path,
+            x_forwarded_proto=headers.get(b"x-forwarded-proto", ""),
+            x_forwarded_ssl=headers.get(b"x-forwarded-ssl", ""),
+            forwarded=headers.get(b"forwarded", ""),
+        )
+
     @property
     def name(self) -> str:
         """The host without a port, in lower case."""
@@ -66,8 +86,8 @@ class Origin(NamedTuple):
 
     @property
     def is_loopback(self) -> bool:
-        """Whether the host is this very machine."""
-        return self.name in _LOOPBACK
+        """Whether the host is this very machine, or the server of a test client."""
+        return self.name in _LOOPBACK or self.name in _OF_TESTS
 
     @property
     def is_https(self) -> bool:

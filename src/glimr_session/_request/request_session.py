@@ -7,6 +7,9 @@ Every door uses it in the same order::
     headers = request.response_headers(status, headers, origin=...)
     ...                      # the body is sent
     request.close()          # or request.abandon() after a failure
+
+A door for event loops awaits the methods of the same names with an "a" in front; what calls
+the store is written once, as steps.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from .._ids import fingerprint, generate_id
 from .._log import logger, warn
@@ -23,20 +26,24 @@ from .._session.changes import Changes
 from .._session.messages import Finish, TakeChanges
 from .._session.serialization import StoredSession
 from .._session.state import SessionState
+from ..errors import StoreUnavailable
 from ..mailbox import ActorDeadError
 from ..session import CLOSED, OPENING, ReadOnly, Session, SessionRef, closed_error
 from ..stores.base import CommitResult, SessionStore
 from .cache_headers import Headers, add_session_headers, directives_of
-from .cleanup import Policy, maybe_collect
+from .cleanup import Policy
 from .cookie import SessionCookie
-from .lookup import Lookup, call_store, look_up
+from .lookup import Lookup, look_up
 from .origin import Origin
+from .steps import Steps, arun, run
 
 __all__ = ["RequestSession", "StoreBinding"]
 
 # A session that is only read is renewed once per tenth of its lifetime: that saves a write
 # on most reads, and the session may expire up to 10 % early.
 _RENEWALS_PER_LIFETIME: Final = 10
+
+R = TypeVar("R")
 
 _FINISH: Final = Finish()
 _TAKE_CHANGES: Final = TakeChanges()
@@ -90,6 +97,7 @@ class RequestSession:
     failed = False
 
     _fetched: Lookup | None = None
+    _outage: StoreUnavailable | None = None  # of reading ahead
     _begun = False  # the response has a status
     _pending: Changes | None = None  # taken from the actor, not yet written
     _gone = False  # it has ended, or is not here, so that only a login or a logout counts
@@ -100,7 +108,7 @@ class RequestSession:
     _expiry_changed = False
     _result: CommitResult | None = None  # of the last commit
     _set_cookies: list[str] | None = None  # once they were computed
-    _headers: Headers | None = None  # of the application
+    _headers: Headers | None = None  # of the application, once they have left
 
     def __init__(self, binding: StoreBinding, cookie_headers: str | Sequence[str]) -> None:
         self._binding = binding
@@ -127,6 +135,18 @@ class RequestSession:
             StoreUnavailable: the store cannot be read.
         """
         return self._fetch().stored
+
+    async def read_ahead(self) -> None:
+        """Read the store, so that the first use need not: for event loops, before the handler.
+
+        Nothing is read where the first use takes only microseconds. An outage is raised by the
+        first use, since a request that does not use its session can do without.
+        """
+        if not self._binding.store.opens_at_once:
+            try:
+                await self._arun(self._fetching())
+            except StoreUnavailable as error:
+                self._outage = error
 
     @property
     def cookie_value(self) -> str:
@@ -203,8 +223,15 @@ class RequestSession:
             SessionTooLarge: nothing was written, and the next call tries again. (A store from
                 five functions whose ``cookie_value`` is more than an id has saved before.)
         """
+        return self._run(self._committing(last=last, wait=wait), wait=wait)
+
+    async def acommit(self, *, last: bool = False) -> CommitResult | None:
+        """As ``commit``, without blocking the event loop."""
+        return await self._arun(self._committing(last=last))
+
+    def _committing(self, *, last: bool, wait: bool = True) -> Steps[CommitResult | None]:
         changes = self._take_changes(last=last)
-        store = self._binding.store
+        result: CommitResult
         if self.failed:
             self._pending = None
             return None
@@ -212,8 +239,8 @@ class RequestSession:
             self._pending = None
             return CommitResult.GONE if changes else None
         if changes:
-            self._destroy_others(changes)
-            result = call_store(store.commit, changes, wait=wait)
+            yield from self._destroying_others(changes)
+            result = yield "commit", changes
             if result is CommitResult.BUSY:
                 return result
             self._gone = result is CommitResult.GONE
@@ -222,9 +249,9 @@ class RequestSession:
             if changes.lifetime is not None or changes.expire_on_close is not None:
                 self._expiry_changed = True
             if not self._gone:
-                maybe_collect(self._binding.policy, store)
+                yield "collect", None
         elif changes is not None and changes.base is not None and self._renewal_is_due():
-            result = self._renew(changes, wait)
+            result = yield from self._renewing(changes, wait)
             if result is CommitResult.BUSY:
                 return result
         else:
@@ -277,6 +304,22 @@ class RequestSession:
         Raises:
             StoreUnavailable, SessionTooLarge: as ``commit``; there are no headers to send.
         """
+        return self._run(self._making_headers(status, headers, origin, last=last))
+
+    async def aresponse_headers(
+        self, status: int | str, headers: Headers, *, origin: Callable[[], Origin]
+    ) -> Headers:
+        """As ``response_headers``, without blocking the event loop."""
+        return await self._arun(self._making_headers(status, headers, origin))
+
+    def _making_headers(
+        self,
+        status: int | str,
+        headers: Headers,
+        origin: Callable[[], Origin],
+        *,
+        last: bool = False,
+    ) -> Steps[Headers]:
         if not self._begun:
             self.begin_response(status)
         self.sealed = True
@@ -284,7 +327,7 @@ class RequestSession:
         if self._set_cookies is None:
             self.finished = last
             if self.used:
-                self.commit(last=last)
+                yield from self._committing(last=last)
                 self._set_cookies = [] if self.failed else self._cookies_for(origin)
             else:
                 self._set_cookies = []
@@ -303,6 +346,13 @@ class RequestSession:
         Raises:
             StoreUnavailable: it was not written.
         """
+        self._run(self._flushing(last=last), wait=wait)
+
+    async def aflush(self, *, last: bool = False) -> None:
+        """As ``flush``, without blocking the event loop."""
+        await self._arun(self._flushing(last=last))
+
+    def _flushing(self, *, last: bool) -> Steps[None]:
         if not self.used or self.closed or (self.finished and self._pending is None):
             self.finished |= last
             return
@@ -313,8 +363,8 @@ class RequestSession:
                 "kept. A connection that is taken over, as for a websocket, commits nothing."
             )
         elif changes and not self.failed:
+            yield from self._committing_late(changes)
             self._pending = None
-            self._commit_late(changes, wait)
 
     def close(self, *, wait: bool = True) -> None:
         """Flush, and end the session: the response has left.
@@ -337,13 +387,30 @@ class RequestSession:
         if ref is not None:
             ref.stop(block=False)
 
+    def _run(self, steps: Steps[R], *, wait: bool = True) -> R:
+        return run(steps, self._binding.store, self._binding.policy, wait=wait)
+
+    async def _arun(self, steps: Steps[R]) -> R:
+        try:
+            return await arun(steps, self._binding.store, self._binding.policy)
+        except Exception:
+            raise
+        except BaseException:  # it was cancelled, and may have been committed all the same
+            self._pending = None
+            raise
+
     def _fetch(self) -> Lookup:
-        if self._fetched is None:
-            received = self._binding.cookie.read(self._cookie_headers)
-            found = look_up(received, self._binding.store, self.new_id)
-            if self.__dict__.setdefault("_fetched", found) is found:
-                self._gone = found.behind
-        return self._fetched  # type: ignore[return-value]  # it was set
+        if self._outage is not None:
+            raise self._outage.with_traceback(None)
+        return self._fetched or self._run(self._fetching())
+
+    def _fetching(self) -> Steps[Lookup]:
+        received = self._binding.cookie.read(self._cookie_headers)
+        found = yield from look_up(received, self.new_id)
+        fetched: Lookup = self.__dict__.setdefault("_fetched", found)  # of two threads one wins
+        if fetched is found:
+            self._gone = found.behind
+        return fetched
 
     def _warn(self, fetched: Lookup) -> None:
         name = self._binding.cookie.name
@@ -358,8 +425,8 @@ class RequestSession:
             )
         elif fetched.received.refused:
             warn("A cookie %s does not verify and counts as absent.", name)
-        if self.sealed and not {"cookie", "*"}.intersection(
-            directives_of(self._headers or (), "vary")
+        if self._headers is not None and not {"cookie", "*"}.intersection(
+            directives_of(self._headers, "vary")
         ):
             warn(
                 "A session was first used after the headers had left without Vary: Cookie, so a "
@@ -393,12 +460,12 @@ class RequestSession:
         login = fetched is not None and fetched.behind and changes.id != fetched.new_id
         return changes.invalidated or login
 
-    def _destroy_others(self, changes: Changes) -> None:
+    def _destroying_others(self, changes: Changes) -> Steps[None]:
         """Destroy, at a logout, the sessions of all other cookies of this request."""
         if changes.invalidated and self._fetched is not None:
             for cookie in self._fetched.received.verified:
                 if cookie is not self._fetched.cookie:
-                    call_store(self._binding.store.destroy, cookie.value)
+                    yield "destroy", cookie.value
 
     def _cookies_for(self, origin: Callable[[], Origin]) -> list[str]:
         """Return the Set-Cookie header values of the response."""
@@ -457,25 +524,28 @@ class RequestSession:
             lifetime = min(lifetime, stored.lifetime)
         return time.time() - cookie.issued_at >= lifetime / _RENEWALS_PER_LIFETIME
 
-    def _renew(self, changes: Changes, wait: bool) -> CommitResult:
-        store = self._binding.store
+    def _renewing(self, changes: Changes, wait: bool) -> Steps[CommitResult]:
+        server_side = self._binding.store.server_side
         cookie = self._fetched.cookie if self._fetched else None
         again = self._result is not None  # it may have another id since the last commit
-        if again or not store.server_side or not wait or cookie is None or cookie.former:
-            return call_store(store.commit, changes, wait=wait)
+        result: CommitResult
+        if again or not server_side or not wait or cookie is None or cookie.former:
+            result = yield "commit", changes
+            return result
         # A touch looks for the old id alone: the session may have another one by now.
-        touched = call_store(store.touch, cookie.value)
+        touched = yield "touch", cookie.value
         return CommitResult.stored(cookie.value) if touched else CommitResult.GONE
 
-    def _commit_late(self, changes: Changes, wait: bool) -> None:
+    def _committing_late(self, changes: Changes) -> Steps[None]:
         """Commit what changed after the headers, or warn that it is lost."""
         base, store = changes.base, self._binding.store
         lost = ""
         if changes.invalidated and store.server_side:
-            self._destroy_others(changes)
+            yield from self._destroying_others(changes)
             if base is not None:
                 ended = Changes(base, changes.id, cleared=True, invalidated=True)
-                if call_store(store.commit, ended, wait=wait) is CommitResult.BUSY:
+                result = yield "commit", ended
+                if result is CommitResult.BUSY:
                     lost = "another writer has the store"
             if changes.edits or changes.flash:  # of another session, which has no cookie
                 lost = "the browser has no cookie for it"
@@ -488,7 +558,7 @@ class RequestSession:
         elif changes.id_changed:
             lost = "its new id cannot reach the browser"
         else:
-            result = call_store(store.commit, changes, wait=wait)
+            result = yield "commit", changes
             if result is CommitResult.GONE:
                 lost = "it has ended"
             elif result is CommitResult.BUSY:

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Final, TypeVar
 
 from .._ids import join_cookie_value, key_and_number, number_for, split_cookie_value, storage_key
 from .._log import logger
+from .._loops import on_asyncio
 from .._session.changes import Changes
 from .._session.serialization import StoredSession
 from .._validation import Duration, to_seconds
@@ -91,8 +92,11 @@ class ServerStore(SessionStore):
     def _executor(self) -> Executor: ...
 
     def _async_executor(self) -> AsyncExecutor | None:
-        """Return one for the running event loop; None: a thread does it."""
+        """Return one for the running event loop of asyncio; None: a thread does it."""
         return None
+
+    def _loop_executor(self) -> AsyncExecutor | None:
+        return self._async_executor() if on_asyncio() else None
 
     def open(self, cookie_value: str) -> StoredSession | None:
         return self._run(self._open(cookie_value))
@@ -122,22 +126,34 @@ class ServerStore(SessionStore):
         return self._run(self._adopt(stored))
 
     async def aopen(self, cookie_value: str) -> StoredSession | None:
-        executor = self._async_executor()
+        executor = self._loop_executor()
         if executor is None:
             return await super().aopen(cookie_value)
         return await self._arun(self._open(cookie_value), executor)
 
     async def acommit(self, changes: Changes) -> CommitResult:
-        executor = self._async_executor()
+        executor = self._loop_executor()
         if executor is None:
             return await super().acommit(changes)
         return await self._arun(self._commit(changes), executor)
 
     async def atouch(self, cookie_value: str) -> bool:
-        executor = self._async_executor()
+        executor = self._loop_executor()
         if executor is None:
             return await super().atouch(cookie_value)
         return await self._arun(self._touch(cookie_value), executor)
+
+    async def ahas_moved(self, cookie_value: str) -> bool:
+        executor = self._loop_executor()
+        if executor is None:
+            return await super().ahas_moved(cookie_value)
+        return await self._arun(self._has_moved(cookie_value), executor)
+
+    async def adestroy(self, session_id: str) -> None:
+        executor = self._loop_executor()
+        if executor is None:
+            return await super().adestroy(session_id)
+        return await self._arun(self._destroy(session_id), executor)
 
     # The two drivers.
 

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import ClassVar, Final, Literal, ParamSpec, TypeAlias, TypeVar
 
 from .._ids import split_cookie_value
+from .._loops import in_thread
 from .._session.changes import Changes
 from .._session.serialization import Record, StoredSession
 from .._session.values import Json, validate_items
@@ -27,7 +28,6 @@ __all__ = [
     "time_left",
 ]
 
-A = TypeVar("A")
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -276,17 +276,34 @@ class SessionStore(ABC):
 
     # For event loops.
 
+    @property
+    def opens_at_once(self) -> bool:
+        """Whether ``open`` takes microseconds now and waits for nothing.
+
+        Then an event loop calls it itself, when the session is first used. Otherwise it awaits
+        ``aopen`` before the handler runs.
+        """
+        return False
+
     async def aopen(self, cookie_value: str) -> StoredSession | None:
         """As ``open``, without blocking the event loop: in a thread."""
-        return await _in_thread(self.open, cookie_value)
+        return await in_thread(self.open, cookie_value)
 
     async def acommit(self, changes: Changes) -> CommitResult:
         """As ``commit``, without blocking the event loop: in a thread."""
-        return await _in_thread(self.commit, changes)
+        return await in_thread(self.commit, changes)
 
     async def atouch(self, cookie_value: str) -> bool:
         """As ``touch``, without blocking the event loop: in a thread."""
-        return await _in_thread(self.touch, cookie_value)
+        return await in_thread(self.touch, cookie_value)
+
+    async def ahas_moved(self, cookie_value: str) -> bool:
+        """As ``has_moved``, without blocking the event loop: in a thread."""
+        return await in_thread(self.has_moved, cookie_value)
+
+    async def adestroy(self, session_id: str) -> None:
+        """As ``destroy``, without blocking the event loop: in a thread."""
+        await in_thread(self.destroy, session_id)
 
     # The reference's functions.
 
@@ -427,12 +444,6 @@ class _FunctionStore(SessionStore):
         return self._cookie_value(session_id, data, flash)
 
 
-async def _in_thread(function: Callable[[A], R], argument: A) -> R:
-    from asyncio import to_thread  # 30 ms to import; an event loop has it already
-
-    return await to_thread(function, argument)
-
-
 def _reach(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Call a function of the user's; an OSError (ConnectionError is one) is an outage."""
     try:
@@ -451,6 +462,7 @@ class NullStore(SessionStore):
     """Forgets every session at the end of its request; used when no store is configured."""
 
     kind = "none"
+    opens_at_once = True
 
     def open(self, cookie_value: str) -> StoredSession | None:
         return None
@@ -463,3 +475,6 @@ class NullStore(SessionStore):
 
     def save(self, session_id: str, data: Data, flash: Data) -> None:
         pass
+
+    async def acommit(self, changes: Changes) -> CommitResult:
+        return CommitResult.EMPTY

@@ -61,6 +61,7 @@ class CookieStore(SessionStore):
     server_side = False
     expires_by_itself = True
     max_cookie_size = _MAX_SIZE
+    opens_at_once = True
 
     def __init__(
         self,
@@ -146,6 +147,12 @@ class CookieStore(SessionStore):
 
     async def atouch(self, cookie_value: str) -> bool:
         return self.touch(cookie_value)
+
+    async def ahas_moved(self, cookie_value: str) -> bool:
+        return self.has_moved(cookie_value)
+
+    async def adestroy(self, session_id: str) -> None:
+        self.destroy(session_id)
 
     def _has_expired(self, content: _Content) -> bool:
         now = time.time()

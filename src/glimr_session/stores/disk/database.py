@@ -148,8 +148,27 @@ class Database:
         operation: Callable[[SessionConnection, *Arguments], R],
         *args: *Arguments,
     ) -> R:
-        """As ``write``, but raise WouldBlock instead of waiting for another writer."""
+        """As ``write``, but raise WouldBlock instead of waiting for another writer.
+
+        Call ``checkpoint`` afterwards if ``checkpoint_is_due``.
+        """
         return self._run("write", operation, args, wait=False)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a connection is open and not in use."""
+        return self._pool.has_idle
+
+    @property
+    def checkpoint_is_due(self) -> bool:
+        """Whether the write-ahead log is long."""
+        return self._logged >= CHECKPOINT_PAGES
+
+    def checkpoint(self) -> None:
+        """Move the write-ahead log into the database: milliseconds."""
+        told = self._run("read", lambda connection: self._checkpoint(connection), (), wait=True)
+        if told:
+            warn(told, self._path)
 
     def note_logged(self, entries: int, size: int = 0) -> None:
         """Count what an operation adds to the write-ahead log.
@@ -198,7 +217,7 @@ class Database:
                     pause = min(1.5 * pause, _MAX_PAUSE)
             if writes:
                 self._logged += 1
-                if self._logged >= CHECKPOINT_PAGES:
+                if wait and self.checkpoint_is_due:
                     told = self._checkpoint(connection)
         except WouldBlock:
             if pooled is not None:

@@ -111,6 +111,14 @@ class ConnectionPool:
         weakref.finalize(self, _close_all, self._idle, self.log)
         before_forks(self)
 
+    @property
+    def has_idle(self) -> bool:
+        """Whether ``acquire`` opens nothing."""
+        try:
+            return self._idle[-1].pid == os.getpid()
+        except IndexError:
+            return False
+
     def acquire(self) -> PooledConnection:
         """Return the connection that was used last, or a new one.
 

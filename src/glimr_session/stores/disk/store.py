@@ -13,9 +13,11 @@ from typing import Any, Final
 
 from ..._ids import join_cookie_value, key_and_number, number_for, split_cookie_value, storage_key
 from ..._log import logger
+from ..._loops import in_thread
 from ..._session.changes import Changes
 from ..._session.serialization import StoredSession
 from ..._validation import Duration, check_durability, check_mode, to_seconds
+from ...errors import StoreUnavailable
 from .._versions import (
     ARRIVAL,
     CLOCK_GRACE,
@@ -220,14 +222,46 @@ class DiskStore(SessionStore):
     def close(self) -> None:
         self._database.close()
 
+    @property
+    def opens_at_once(self) -> bool:
+        return self._database.is_open  # readers never wait for a writer
+
     async def aopen(self, cookie_value: str) -> StoredSession | None:
-        return self.open(cookie_value)  # microseconds, and readers never wait for a writer
+        if self.opens_at_once:
+            return self.open(cookie_value)
+        return await super().aopen(cookie_value)
 
     async def acommit(self, changes: Changes) -> CommitResult:
-        if self._waits_for_disk:
-            return await super().acommit(changes)
-        result = self.commit(changes, wait=False)
+        result = CommitResult.BUSY
+        if self._writes_at_once:
+            result = self.commit(changes, wait=False)
+            await self._after_write()
         return await super().acommit(changes) if result is CommitResult.BUSY else result
+
+    async def atouch(self, cookie_value: str) -> bool:
+        try:
+            if self._writes_at_once:
+                touched = self._database.write_now(self._touch, cookie_value)
+                await self._after_write()
+                return touched
+        except WouldBlock:
+            pass
+        return await super().atouch(cookie_value)
+
+    async def ahas_moved(self, cookie_value: str) -> bool:
+        if self.opens_at_once:
+            return self.has_moved(cookie_value)
+        return await super().ahas_moved(cookie_value)
+
+    @property
+    def _writes_at_once(self) -> bool:
+        """Whether a write takes microseconds, unless another writer holds the lock."""
+        return not self._waits_for_disk and self._database.is_open
+
+    async def _after_write(self) -> None:
+        if self._database.checkpoint_is_due:
+            with suppress(StoreUnavailable):  # the commit is done all the same
+                await in_thread(self._database.checkpoint)
 
     def _tell_unreadable(self) -> None:
         with suppress(IndexError):  # another thread tells of them too
