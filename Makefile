@@ -25,10 +25,10 @@ demo: .venv/demo ## Serve the sign-up site on http://127.0.0.1:8000 (PORT=8765, 
 test: .venv/test ## Run the tests, except those that have a target of their own
 	$(PYTEST) $(foreach folder,$(OWN_TARGETS),--ignore tests/$(folder))
 
-test-servers: .venv/test ## Run the tests on real WSGI servers, and in a browser
+test-servers: .venv/test ## Run the tests on real WSGI and ASGI servers, and in a browser
 	$(PYTEST) tests/servers
 
-test-frameworks: .venv/test ## Run the tests of Flask, Django, Pyramid and other frameworks
+test-frameworks: .venv/test ## Run the tests of Flask, Django, Starlette, FastAPI and other frameworks
 	$(PYTEST) tests/frameworks
 
 test-services: .venv/test ## Run the tests on Redis, Valkey, PostgreSQL, MariaDB and PgBouncer
@@ -55,14 +55,14 @@ check: lint types guard test test-servers test-frameworks judges test-services t
 
 # Tracing would distort what servers, fuzzers and the guard are tested for.
 coverage: .venv/test ## Run the tests of the modules, and measure the branches they cover
-	$(BIN)/python -m pytest tests/session tests/request tests/stores tests/wsgi tests/testing \
+	$(BIN)/python -m pytest tests/session tests/request tests/stores tests/wsgi tests/asgi tests/testing \
 		tests/config tests/test_*.py --cov --cov-report=term \
 		--hypothesis-profile=few
 
 matrix: ## Run the tests on each Python found, with oldest and newest dependencies
 	tests/matrix.sh "$(PYTHONS)" "$(DEPENDENCIES)"
 
-bench: .venv/bench ## Measure speed beside other libraries: ten minutes, into docs/benchmarks
+bench: .venv/bench ## Measure speed beside other libraries: a quarter of an hour, into docs/benchmarks
 	$(BIN)/python -m benchmarks --output docs/benchmarks
 
 bench-quick: .venv/bench ## The same in a minute, to see that it works, into build/benchmarks

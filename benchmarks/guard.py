@@ -10,6 +10,7 @@ however busy it is. Waits and what happens inside a call of C code are not count
 """
 
 import argparse
+import asyncio
 import gc
 import json
 import sys
@@ -25,6 +26,7 @@ from glimr_session import CookieStore, DiskStore
 
 from .internals import Get, Put, SessionActor, TakeChanges, connection_of, opened
 from .measure import Arm
+from .rivals.asgi import AsgiClient, Run, ours
 from .sites import PAGES, begin, browse, glimr_site
 from .worker import SAMPLE
 
@@ -60,11 +62,15 @@ def cases() -> Iterator[list[Case]]:
     with (
         tempfile.TemporaryDirectory(prefix="guard-") as directory,
         closing(DiskStore(Path(directory) / "sessions")) as disk,
+        asyncio.Runner() as runner,
     ):
+        on_loop = runner.get_loop().run_until_complete
         yield [
             Case("actor: a conversation", _converse),
             *_requests("cookie", CookieStore(), None),
             *_requests("disk", disk, disk),
+            *_on_event_loop("cookie", CookieStore(), None, on_loop),
+            *_on_event_loop("disk", disk, disk, on_loop),
         ]
 
 
@@ -81,6 +87,15 @@ def _requests(name: str, store: CookieStore | DiskStore, disk: DiskStore | None)
     for page, paths in PAGES.items():
         yield Case(f"{name}: {page}", browse(client, paths, begin(client, visitors=1)), disk)
     yield Case(f"{name}: first visit", lambda: client("/fill", ""), disk)
+
+
+def _on_event_loop(
+    name: str, store: CookieStore | DiskStore, disk: DiskStore | None, on_loop: Run
+) -> Iterator[Case]:
+    client = AsgiClient(ours(store), on_loop)
+    for page in ("untouched", "read only", "read and write"):
+        arm = browse(client, PAGES[page], begin(client, visitors=1))
+        yield Case(f"{name}, event loop: {page}", arm, disk)
 
 
 def count(case: Case) -> Counts:
@@ -164,7 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     recorded = json.loads(BUDGETS.read_text("utf-8"))
     for name, counts in counted.items():
-        print(f"{name:30}", *(f"{value:>7,} {key}" for key, value in counts._asdict().items()))
+        print(f"{name:32}", *(f"{value:>7,} {key}" for key, value in counts._asdict().items()))
     if recorded["python"] != version:
         print(f"The budgets are for Python {recorded['python']}; on {version} nothing is compared.")
         return 0

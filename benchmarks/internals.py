@@ -16,7 +16,7 @@ from glimr_session.stores._commands import MADE, Command, Executor, Read, Swap
 from glimr_session.stores._server import ServerStore
 from glimr_session.stores.redis import RedisStore
 
-__all__ = ["Get", "GetState", "Put", "SessionActor", "TakeChanges", "storage_key"]
+__all__ = ["Changes", "Get", "GetState", "Put", "SessionActor", "TakeChanges", "storage_key"]
 
 
 class ThreadedSessionActor(pykka.ThreadingActor):

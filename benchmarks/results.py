@@ -21,7 +21,7 @@ OURS: Final = "glimr_session"
 _PACKAGES: Final = (
     *("glimr-session", "pykka", "diskcache", "itsdangerous", "msgspec", "Beaker", "Django"),
     *("Flask", "Flask-Session", "pyramid", "starlette", "waitress", "gunicorn"),
-    *("redis", "hiredis", "psycopg", "SQLAlchemy", "Flask-SQLAlchemy"),
+    *("redis", "hiredis", "psycopg", "SQLAlchemy", "Flask-SQLAlchemy", "starsessions", "uvicorn"),
 )
 
 

@@ -14,11 +14,11 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import jinja2
 
@@ -89,23 +89,42 @@ SERVERS: Final = {
 @contextmanager
 def served(server: str, store: str, directory: Path) -> Iterator[str]:
     """Start a server with a store in a directory, and return its address."""
+    environment = {_STORE: store, _DIRECTORY: str(directory / "sessions")}
+    with running(SERVERS[server], directory, environment) as started:
+        yield started.address
+
+
+class Server(NamedTuple):
+    """A server that is running: its address, and the id of its process."""
+
+    address: str
+    pid: int
+
+
+@contextmanager
+def running(command: str, directory: Path, environment: Mapping[str, str]) -> Iterator[Server]:
+    """Start a server, and return it.
+
+    Args:
+        command: the arguments of ``python -m``, with a place for the port.
+        directory: is made, for what it writes.
+        environment: what it finds in its environment, besides ours.
+    """
     directory.mkdir(parents=True)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     address = f"http://127.0.0.1:{port}"
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(_ROOT),
-        _STORE: store,
-        _DIRECTORY: str(directory / "sessions"),
-        "XDG_RUNTIME_DIR": str(directory),  # or all gunicorns share one control socket
-    }
     log = directory / "server.log"
     with log.open("w") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", *SERVERS[server].format(port=port).split()],
-            env=environment,
+            [sys.executable, "-m", *command.format(port=port).split()],
+            env={
+                **os.environ,
+                "PYTHONPATH": str(_ROOT),
+                "XDG_RUNTIME_DIR": str(directory),  # or all gunicorns share one control socket
+                **environment,
+            },
             cwd=directory,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -114,9 +133,9 @@ def served(server: str, store: str, directory: Path) -> Iterator[str]:
         deadline = time.monotonic() + _PATIENCE
         while not _answers(f"{address}/ignore"):
             if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"{server} does not answer: {log.read_text()}")
+                raise RuntimeError(f"{command} does not answer: {log.read_text()}")
             time.sleep(0.02)
-        yield address
+        yield Server(address, process.pid)
     finally:
         process.terminate()
         process.wait(_PATIENCE)

@@ -37,6 +37,7 @@ LAYERS: Final = [
     ["_request.request_session"],
     ["_request.lookup", "_request.error_page"],
     ["_request.steps"],
+    ["_request.asgi_headers"],
     ["_request.cleanup", "_request.cookie", "_request.cache_headers"],
     ["_request.origin", "_request.signing"],
     ["registry"],

@@ -18,6 +18,7 @@ CASES: Final = (
     "servers",
     "collecting",
     "process",
+    "event_loops",
     "redis",
     "postgresql",
 )

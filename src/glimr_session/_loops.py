@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
-__all__ = ["in_thread", "new_lock", "on_asyncio"]
+__all__ = ["Event", "in_thread", "new_event", "on_asyncio", "sleep"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -41,12 +40,32 @@ async def in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs)
     return await run_sync(partial(function, *args, **kwargs))
 
 
-def new_lock() -> AbstractAsyncContextManager[Any]:
-    """Return a lock for the tasks of one event loop; raises as ``in_thread``."""
+async def sleep(seconds: float) -> None:
+    """Let other tasks run for a while; raises as ``in_thread``."""
     if on_asyncio():
-        from asyncio import Lock
+        from asyncio import sleep as asyncio_sleep
 
-        return Lock()
-    from anyio import Lock as AnyLock
+        await asyncio_sleep(seconds)
+    else:
+        from anyio import sleep as anyio_sleep
 
-    return AnyLock()
+        await anyio_sleep(seconds)
+
+
+class Event(Protocol):
+    """What tasks wait for."""
+
+    def set(self) -> Any: ...
+
+    async def wait(self) -> Any: ...
+
+
+def new_event() -> Event:
+    """Return an event for the tasks of one event loop; raises as ``in_thread``."""
+    if on_asyncio():
+        from asyncio import Event as AsyncioEvent
+
+        return AsyncioEvent()
+    from anyio import Event as AnyioEvent
+
+    return AnyioEvent()

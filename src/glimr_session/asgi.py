@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Final, TypeAlias, Unpack
 
 from ._log import logger
-from ._request.asgi_session import AsgiSession
+from ._request.asgi_headers import cookie_headers, encode_headers, split_headers
+from ._request.asgi_session import AsgiSession, session_of
 from ._request.error_page import error_page
 from ._request.manager import SessionManager
 from ._request.origin import Origin
 from .config import SessionConfig
-from .errors import SessionTooLarge, StoreUnavailable
+from .errors import ConfigError, SessionError, SessionTooLarge, StoreUnavailable
 from .session import Session
 from .starlette import StarletteSettings, config_of
 from .stores.base import SessionStore
@@ -29,28 +30,6 @@ _STARTS: Final = ("http.response.start", "websocket.accept", "websocket.http.res
 _BODIES: Final = ("http.response.body", "http.response.pathsend", "http.response.zerocopysend")
 _SWITCHING_PROTOCOLS: Final = 101
 _TRY_AGAIN_LATER: Final = 1013  # of IANA's registry of WebSocket close codes
-
-
-def session_of(connection: Mapping[str, Any]) -> AsgiSession:
-    """Return the session of a scope, or of a request or websocket of Starlette or FastAPI.
-
-    It is ``connection["session"]``, with its verbs for type checkers.
-
-    Raises:
-        TypeError: there is no session of ours.
-
-    Example:
-        In a handler::
-
-            visits = session_of(request).increment("visits")
-    """
-    session = connection.get("session")
-    if isinstance(session, AsgiSession):
-        return session
-    raise TypeError(
-        "there is no session of ours in this connection; wrap the application in "
-        "glimr_session.asgi.SessionMiddleware, outside of any other middleware for sessions"
-    )
 
 
 class SessionMiddleware:
@@ -82,7 +61,7 @@ class SessionMiddleware:
 
     def __init__(
         self,
-        app: ASGIApp,
+        app: Callable[..., Awaitable[None]],  # frameworks have types of their own for scopes
         config: SessionConfig | Mapping[str, Any] | None = None,
         *,
         store: SessionStore | None = None,
@@ -90,31 +69,42 @@ class SessionMiddleware:
     ) -> None:
         self.app = app
         if settings:
-            config = config_of(settings, config)
+            config = config_of(settings, config, store)
         elif config is not None and not isinstance(config, SessionConfig):
             config = SessionConfig.from_mapping(config, os.environ)
-        self._manager = SessionManager.from_config(config, store)
+        self._manager = SessionManager.shared(config, store)
         self._key = self._manager.key
+        if "." not in self._key:
+            raise ConfigError(
+                f"key: {self._key!r} may belong to the server or to the framework; use a name with "
+                'a dot, as in "shop.session"'
+            )
         self._login_keys = self._manager.login_keys
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         outer = scope.get(self._key)
         if scope["type"] not in ("http", "websocket") or (
-            isinstance(outer, Session) and outer.is_open  # the same middleware, twice
+            outer is not None and isinstance(outer, Session) and outer.is_open  # ours, twice
         ):
             await self.app(scope, receive, send)
             return
-        request = self._manager.begin(_cookies(scope))
+        cookies = cookie_headers(scope)
+        request = self._manager.begin(cookies)
         session = AsgiSession(request, self._login_keys)
-        scope[self._key] = session.session
-        if not isinstance(scope.get("session"), AsgiSession):  # with another key, it stays
+        if cookies and await request.read_ahead() and request.fetch() is not None:
+            session.fill()
+        other = scope.get("session")
+        if not isinstance(other, AsgiSession) or other.request.closed:  # one of another key stays
+            if not (other is None or isinstance(other, AsgiSession)):
+                # A middleware outside has put it there, and would put ours into its cookie.
+                scope = {**scope}
             scope["session"] = session
+        scope[self._key] = session.session
         exchange = _Exchange(session, scope, send)
         try:
-            await request.read_ahead()
             await self.app(scope, receive, exchange.send)
             await exchange.finish()
-        except (StoreUnavailable, SessionTooLarge) as error:
+        except Exception as error:  # noqa: BLE001  # raised again, or answered
             await exchange.fail(error)
         finally:
             request.abandon()
@@ -124,71 +114,75 @@ class _Exchange:
     """One response, or one websocket, whose start is held back until the session is committed."""
 
     _started = False
+    _error: SessionError | None = None  # why the session could not be committed
 
     def __init__(self, session: AsgiSession, scope: Scope, send: Send) -> None:
         self._session, self._scope, self._send = session, scope, send
         self._complete = scope["type"] == "websocket"
+        self._is_dict = scope["session"] is session  # and not one of another key
 
     async def send(self, message: Message) -> None:
-        kind = message["type"]
+        kind, request = message["type"], self._session.request
         if kind in _STARTS:
-            message = await self._start(message)
-        elif kind in _BODIES and not message.get("more_body"):
-            self._complete = True
+            request.begin_response(message.get("status", _SWITCHING_PROTOCOLS))
+            self._take_replacement()
+            if request.used:
+                try:
+                    message = await self._with_session_headers(message)
+                except (StoreUnavailable, SessionTooLarge) as error:
+                    self._error = error
+                    raise
+            elif kind != "websocket.accept":
+                vary = split_headers(message.get("headers", ()))[1]
+                request.response_headers(message["status"], vary, origin=self._origin)
+            request.sealed = self._started = True
         await self._send(message)
+        if kind in _BODIES and not message.get("more_body"):
+            self._complete = True
 
-    async def _start(self, message: Message) -> Message:
+    async def _with_session_headers(self, message: Message) -> Message:
         """Commit, and return the message with the headers of the session."""
-        session, request = self._session, self._session.request
+        others, headers = split_headers(message.get("headers", ()))
         status = message.get("status", _SWITCHING_PROTOCOLS)
-        request.begin_response(status)
-        current = self._scope.get("session")
-        if current is not session and "litestar_app" in self._scope:
-            session.replace(current)  # by Litestar's set_session() or clear_session()
-            self._scope["session"] = session
-        if request.used:
-            headers = await session.aresponse_headers(
-                status, _decoded(message.get("headers", ())), origin=self._origin
-            )
-            message = {**message, "headers": _encoded(headers)}
-        elif self._scope["type"] == "http":
-            vary = [header for header in message.get("headers", ()) if header[0] == b"vary"]
-            request.response_headers(status, _decoded(vary), origin=self._origin)
-        request.sealed = self._started = True
-        return message
+        headers = await self._session.aresponse_headers(status, headers, origin=self._origin)
+        return {**message, "headers": [*others, *encode_headers(headers)]}
+
+    def _take_replacement(self) -> None:
+        """Take what Litestar's set_session() or clear_session() has put in the session's place."""
+        session, scope = self._session, self._scope
+        current, framework = scope.get("session"), scope.get("litestar_app")
+        if (
+            current is not session
+            and self._is_dict
+            and framework is not None
+            and framework is scope.get("app")  # else an application mounted in it has put its own
+        ):
+            scope["session"] = session
+            session.replace(current)
 
     def _origin(self) -> Origin:
         return Origin.from_asgi(self._scope)
 
     async def finish(self) -> None:
         """Commit what has changed since the start, unless the response was broken off."""
-        if self._session.request.used and self._started and self._complete:
-            await self._session.aflush()
+        if self._started and self._complete:
+            self._take_replacement()
+            if self._session.request.used:
+                await self._session.aflush()
 
-    async def fail(self, error: StoreUnavailable | SessionTooLarge) -> None:
-        """Keep nothing, and answer with a plain page, or close the websocket."""
-        if self._started:
-            raise error
+    async def fail(self, raised: Exception) -> None:
+        """Keep nothing, and answer with a plain page, or close the websocket.
+
+        Starlette puts an error of its own in the place of one that its handlers take too late.
+        """
+        error = raised if isinstance(raised, StoreUnavailable | SessionTooLarge) else self._error
+        if self._started or error is None:
+            raise raised
         logger.error("A session could not be read or committed: %s", error, exc_info=error)
         if self._scope["type"] == "websocket":
             await self._send({"type": "websocket.close", "code": _TRY_AGAIN_LATER})
             return
         status, headers, body = error_page(error)
         start = {"type": "http.response.start", "status": int(status[:3])}
-        await self._send({**start, "headers": _encoded(headers)})
+        await self._send({**start, "headers": encode_headers(headers)})
         await self._send({"type": "http.response.body", "body": body})
-
-
-def _cookies(scope: Scope) -> list[str]:
-    # HTTP/2 may split the header: RFC 9113, section 8.2.3.
-    return [
-        value.decode("latin-1") for name, value in scope.get("headers", ()) if name == b"cookie"
-    ]
-
-
-def _decoded(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
-    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
-
-
-def _encoded(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
-    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]

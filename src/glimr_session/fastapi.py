@@ -1,8 +1,9 @@
 """The session as a dependency of FastAPI: ``async def page(session: SessionDep)``."""
 
-from __future__ import annotations
+# No "from __future__ import annotations": FastAPI reads those of __call__ itself, and
+# older versions of it do not understand strings.
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import Security
 from fastapi.openapi.models import APIKey
@@ -10,8 +11,16 @@ from fastapi.requests import HTTPConnection
 from fastapi.security.base import SecurityBase
 
 from .asgi import AsgiSession, SessionMiddleware, session_of
+from .config import SessionConfig
 
-__all__ = ["AsgiSession", "SessionCookie", "SessionDep", "SessionMiddleware"]
+__all__ = [
+    "AsgiSession",
+    "SessionCookie",
+    "SessionDep",
+    "SessionMiddleware",
+    "session_cookie",
+    "session_of",
+]
 
 
 class SessionCookie(SecurityBase):
@@ -21,18 +30,21 @@ class SessionCookie(SecurityBase):
     is for the application to say.
 
     Args:
-        name: of the cookie; the application's documentation shows it, and nothing else uses it.
+        name: the cookie's name in the application's documentation; nothing else uses it.
 
     Example:
-        >>> Own = Annotated[AsgiSession, Security(SessionCookie("shop"))]
+        The name is the configured one::
+
+            config = SessionConfig.from_toml("session.toml")
+            ShopSession = Annotated[AsgiSession, Security(SessionCookie(config.cookie))]
     """
 
-    def __init__(self, name: str = "session") -> None:
+    def __init__(self, name: str = SessionConfig.cookie) -> None:
         about = "The session. The server sets the cookie, and browsers send it back."
         self.model = APIKey.model_validate({"in": "cookie", "name": name, "description": about})
-        self.scheme_name = "session"
+        self.scheme_name = name
 
-    def __call__(self, connection: HTTPConnection) -> AsgiSession:
+    async def __call__(self, connection: HTTPConnection) -> AsgiSession:  # async: needs no thread
         """Return the session; FastAPI calls it.
 
         Raises:
@@ -41,5 +53,9 @@ class SessionCookie(SecurityBase):
         return session_of(connection)
 
 
-SessionDep = Annotated[AsgiSession, Security(SessionCookie())]
-"""The session of a request or a websocket, whose cookie is called ``session``."""
+session_cookie: Final = SessionCookie()
+"""What is behind SessionDep: the key of ``app.dependency_overrides`` in tests."""
+
+SessionDep = Annotated[AsgiSession, Security(session_cookie)]
+"""The session of a request or a websocket; OpenAPI shows the cookie ``glimr_session``, which is
+the default of ``SessionConfig``. For another name see :class:`SessionCookie`."""

@@ -64,12 +64,12 @@ class FlaskSession(LiveSession, SessionMixin):
             raise kind(f"session[{key!r}] cannot be saved: {error}") from error
         return validate_value(key, json.loads(text))
 
-    def decode(self, value: Json) -> Any:
-        if type(value) in _SCALARS:
-            return value
-        text = encode_value(value)
-        found = self._json.loads(text)
-        return _untag(found) if b'{" ' in text else found  # tags begin with a space
+    def decode(self, values: dict[str, Json]) -> dict[str, Any]:
+        text = encode_value(values)
+        found: dict[str, Any] = self._json.loads(text)
+        if b'{" ' not in text:  # tags begin with a space
+            return found
+        return {key: _untag(value) for key, value in found.items()}
 
     def read(self) -> None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64decode
 from datetime import timedelta
 from typing import Any, Final, Literal, TypedDict
@@ -12,6 +13,7 @@ from itsdangerous import BadSignature, TimestampSigner
 from ._validation import check_secret_keys, to_seconds
 from .config import SessionConfig
 from .errors import ConfigError
+from .stores.base import SessionStore
 from .stores.moving import ForeignSessions
 
 __all__ = ["StarletteSettings", "config_of", "signed_cookies"]
@@ -27,7 +29,8 @@ class StarletteSettings(TypedDict, total=False):
         secret_key: signs the cookie.
         session_cookie: its name; "session" is the default.
         max_age: the idle timeout in seconds, 14 days by default; None: the cookie ends with the
-            browser, and the session 14 days after its last use.
+            browser, and the session 14 days after its last use. A store has a ``lifetime`` of its
+            own instead.
         path: the cookie's path.
         same_site: "lax", "strict" or "none".
         https_only: True: always Secure. Otherwise except for plain HTTP on this machine's names.
@@ -45,12 +48,15 @@ class StarletteSettings(TypedDict, total=False):
     partitioned: bool
 
 
-def config_of(settings: StarletteSettings, config: object = None) -> SessionConfig:
+def config_of(
+    settings: StarletteSettings, config: object = None, store: SessionStore | None = None
+) -> SessionConfig:
     """Return the configuration that Starlette's settings ask for: sessions in the cookie.
 
     Args:
         settings: Starlette's.
         config: what else was given to configure the middleware; None is right.
+        store: where the sessions are kept, if not in the cookie. Its own lifetime holds.
 
     Raises:
         ConfigError: a setting cannot work; the message names it as Starlette does.
@@ -72,28 +78,33 @@ def config_of(settings: StarletteSettings, config: object = None) -> SessionConf
             f"In config it is {_NAMES[min(settings)]}"
         )
     key = str(settings.get("secret_key", ""))
+    max_age = settings.get("max_age", _MAX_AGE)
+    if "max_age" in settings and max_age and store is not None and store.lifetime:
+        raise ConfigError(
+            f"max_age: the store has a lifetime of its own, {store.lifetime:g} s; remove max_age, "
+            f"and give the store what it said: {type(store).__name__}(..., lifetime={max_age})"
+        )
+    same_site = settings.get("same_site", "lax")
     try:
         check_secret_keys([key])
+        return SessionConfig(
+            store="cookie",
+            secret_keys=[key],
+            cookie=settings.get("session_cookie", _COOKIE),
+            lifetime=to_seconds("max_age", _MAX_AGE if max_age is None else max_age),
+            expire_on_close=max_age is None,
+            cookie_path=settings.get("path", "/"),
+            cookie_samesite=same_site.title() if isinstance(same_site, str) else same_site,
+            cookie_secure=settings.get("https_only", False) or "auto",
+            cookie_domain=settings.get("domain") or "",
+            cookie_partitioned=settings.get("partitioned", False),
+        )
     except ConfigError as error:
-        raise ConfigError(str(error).replace("secret_keys[0]", "secret_key")) from None
-    max_age = settings.get("max_age", _MAX_AGE)
-    same_site = settings.get("same_site", "lax")
-    return SessionConfig(
-        store="cookie",
-        secret_keys=[key],
-        cookie=settings.get("session_cookie", _COOKIE),
-        lifetime=to_seconds("max_age", _MAX_AGE if max_age is None else max_age),
-        expire_on_close=max_age is None,
-        cookie_path=settings.get("path", "/"),
-        cookie_samesite=same_site.title() if isinstance(same_site, str) else same_site,
-        cookie_secure=settings.get("https_only", False) or "auto",
-        cookie_domain=settings.get("domain") or "",
-        cookie_partitioned=settings.get("partitioned", False),
-    )
+        raise ConfigError(_renamed(str(error))) from None
 
 
 _NAMES: Final = {
-    "secret_key": "secret_keys, a list",
+    "secret_key": "secret_keys",
     "session_cookie": "cookie",
     "max_age": "lifetime",
     "path": "cookie_path",
@@ -102,6 +113,13 @@ _NAMES: Final = {
     "domain": "cookie_domain",
     "partitioned": "cookie_partitioned",
 }
+_THEIRS: Final = {ours: theirs for theirs, ours in _NAMES.items()}
+
+
+def _renamed(message: str) -> str:
+    """Return an error message with the names that Starlette has for the settings."""
+    ours = r"\b(secret_keys|cookie_\w+|cookie(?=:| =))"
+    return re.sub(ours, lambda found: _THEIRS[found[0]], message.replace("[0]", ""))
 
 
 def signed_cookies(config: SessionConfig) -> ForeignSessions:

@@ -21,6 +21,7 @@ from glimr_session._request.cleanup import maybe_collect
 from glimr_session._session.changes import Changes
 from glimr_session.stores.base import NullStore
 from glimr_session.testing.contract import Request, begin, content, invalidate, put, regenerate
+from tests.support.executors import Threads
 from tests.support.memory import InMemory
 
 # CommitResult.
@@ -154,7 +155,7 @@ def test_save_refuses_what_a_session_cannot_hold(bad: Any) -> None:
 
 
 def test_an_event_loop_waits_for_a_store_in_a_thread() -> None:
-    """The default aopen, acommit and atouch run in a thread and not in the event loop."""
+    """The default of each awaited operation runs in a thread and not in the event loop."""
     store = Minimal()
 
     async def run() -> None:
@@ -163,10 +164,22 @@ def test_an_event_loop_waits_for_a_store_in_a_thread() -> None:
         found = await store.aopen("x")
         assert found is not None
         assert await store.atouch("x") is True
+        assert await store.ahas_moved("x") is False
+        threads = Threads()
+        await store.adestroy("x")
+        await store.ahas_moved("x")
+        assert threads.calls == ["destroy", "has_moved"]
 
     asyncio.run(run())
+    assert store.session is None
     assert store.threads
     assert threading.current_thread() not in store.threads
+
+
+def test_a_store_may_have_to_wait_unless_it_says_otherwise() -> None:
+    """So event loops read it before the handler, and not in it."""
+    assert Minimal().opens_at_once is False
+    assert InMemory().store().opens_at_once is False
 
 
 # Five functions.
@@ -248,6 +261,19 @@ def test_a_null_store_forgets_everything() -> None:
     store.destroy("x")
     assert store.gc() == 0
     store.close()
+
+
+def test_a_null_store_needs_no_thread() -> None:
+    """An event loop without a store is served in line."""
+    store = NullStore()
+
+    async def run() -> None:
+        threads = Threads()
+        assert store.opens_at_once is True
+        assert await store.acommit(Changes(None, "x", edits={"a": 1})) is CommitResult.EMPTY
+        assert threads.calls == []
+
+    asyncio.run(run())
 
 
 def test_a_store_that_does_not_expire_by_itself_is_collected() -> None:

@@ -63,6 +63,8 @@ def free_names(code: str) -> set[str]:
                 used.add(name)
             case ast.Name(name) | ast.arg(name) | ast.FunctionDef(name) | ast.ClassDef(name):
                 defined.add(name)
+            case ast.AsyncFunctionDef(name):
+                defined.add(name)
             case ast.ExceptHandler(name=str(name)):
                 defined.add(name)
             case ast.alias(name, alias):

@@ -1,4 +1,4 @@
-"""Every block of Python in the README and in the guide passes mypy and pyright, both strict."""
+"""Every block in the README, the guide and the pages for event loops passes mypy and pyright."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from typing import Final
 
 import pytest
 
-from tests.support.documents import BLOCKS, free_names
+from tests.support.documents import BLOCKS, blocks_of, free_names
 from tests.typing.test_typing import HERE, ROOT, run
 
 READER: Final = "of_the_reader"
+# Their blocks are run with the frameworks' own tests.
+LOOPS: Final = ("docs/asgi.md", "docs/starlette.md", "docs/fastapi.md", "docs/litestar.md")
 PROGRAMS: Final = {
     f"block_{number}.py": block
-    for number, block in enumerate(BLOCKS)
+    for number, block in enumerate([*BLOCKS, *(b for page in LOOPS for b in blocks_of(page))])
     if block.language == "python" and "from django" not in block.code  # which has no types
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import marshal
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, NoReturn, Self, SupportsIndex, TypeVar
 
 from .._session.changes import ABSENT, Absent, CompareAndSet, Edit, Merged, same
@@ -131,17 +131,19 @@ class LiveSession(SessionVerbs, dict[str, Any]):
         >>> live.request.abandon()
     """
 
+    _found: Mapping[str, Json] | None = None  # what the session holds; None: it is unread
+    # From then on:
+    _lent: dict[str, Any]  # the objects that stand for it
+    _print: bytes | None = None  # of all of them
+    _begun: set[str]  # the keys whose values began as a default
+    _put: set[str]  # the keys that were given other objects
+
     def __init__(self, request: RequestSession, login_keys: Collection[str] = ()) -> None:
         super().__init__(_UNREAD)
         self.request = request
         self.session = request.session
         self.modified = False
         self._login_keys = login_keys
-        self._found: Mapping[str, Json] | None = None  # what the session holds
-        self._lent: dict[str, Any] = {}  # the objects that stand for it
-        self._prints: dict[str, bytes] = {}  # of the lists and dicts among them
-        self._begun: set[str] = set()  # the keys whose values began as a default
-        self._put: set[str] = set()  # the keys that were given other objects
         self._lock = threading.RLock()  # any thread of the request may use it
 
     # What a framework's values are made of; the door of Flask has more than JSON has.
@@ -150,9 +152,10 @@ class LiveSession(SessionVerbs, dict[str, Any]):
         """Return a value as JSON; raises TypeError or ValueError that names the key."""
         return validate_value(key, value)
 
-    def decode(self, value: Json) -> Any:
-        """Return a value as it is handed out, sharing no list and no dict with the JSON."""
-        return marshal.loads(marshal.dumps(value))  # noqa: S302  # a copy of ours, made in C
+    def decode(self, values: dict[str, Json]) -> dict[str, Any]:
+        """Return values as they are handed out, sharing no list and no dict with the JSON."""
+        copy: dict[str, Any] = marshal.loads(marshal.dumps(values))  # noqa: S302  # ours, in C
+        return copy
 
     # Between the session and the dict.
 
@@ -173,6 +176,7 @@ class LiveSession(SessionVerbs, dict[str, Any]):
                 if self._found is None:
                     found = self.session._ask(_GET_ALL)
                     super().clear()
+                    self._lent = {}
                     self._take(found)
 
     def write(self) -> None:
@@ -188,18 +192,18 @@ class LiveSession(SessionVerbs, dict[str, Any]):
                 self._write(self._found)
 
     def _write(self, found: Mapping[str, Json]) -> None:
+        if self._print is not None and self._print == _fingerprint(dict(super().items())):
+            return
         now: dict[str, Json] = {}
         edits: dict[str, Edit] = {}
-        encoded: list[str] = []
         for key, value in super().items():
             if key in found and (
                 value is found[key]
-                or (key in self._prints and self._prints[key] == _fingerprint(value))
+                or (type(value) in _CHANGEABLE and _fingerprint(value) == _fingerprint(found[key]))
             ):
                 now[key] = found[key]
                 continue
             now[key] = self.encode(validate_key(key), value)
-            encoded.append(key)
             before = found.get(key, ABSENT)
             if not same(before, now[key]):
                 edits[key] = self._edit(key, before, now[key])
@@ -211,7 +215,7 @@ class LiveSession(SessionVerbs, dict[str, Any]):
             edits |= {key: now[key] for key in self._put if key in now}
         if edits:
             self.session._tell(ChangeKeys(edits))
-        self._hold(now, encoded)
+        self._hold(now)
 
     def _edit(self, key: str, before: Json | Absent, after: Json) -> Edit:
         if key in self._put:
@@ -251,18 +255,13 @@ class LiveSession(SessionVerbs, dict[str, Any]):
         for key in super().keys() - found.keys():
             super().__delitem__(key)
         changed = [key for key in found if not same(before.get(key, ABSENT), found[key])]
-        for key in changed:
-            super().__setitem__(key, self.decode(found[key]))
-        self._hold(found, changed)
+        if changed:
+            super().update(self.decode({key: found[key] for key in changed}))
+        self._hold(found)
 
-    def _hold(self, found: Mapping[str, Json], changed: Iterable[str]) -> None:
-        """Remember what the session holds, and by which objects; these keys have other ones."""
-        for key in changed:
-            value = super().get(key)
-            if type(value) in _CHANGEABLE and (seen := _fingerprint(value)):
-                self._prints[key] = seen
-            else:
-                self._prints.pop(key, None)
+    def _hold(self, found: Mapping[str, Json]) -> None:
+        """Remember what the session holds, and by which objects."""
+        self._print = _fingerprint(dict(super().items()))
         self._found, self._put, self._begun = found, set(), set()
         self._lent.update(super().items())  # defaults that were handed out stay known
 
@@ -284,7 +283,7 @@ class LiveSession(SessionVerbs, dict[str, Any]):
     def _emptied(self) -> None:
         self.modified = True
         super().clear()
-        self._found, self._lent, self._prints = {}, {}, {}
+        self._found, self._lent, self._print = {}, {}, None
         self._put, self._begun = set(), set()
 
     # The dict.

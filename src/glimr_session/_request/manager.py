@@ -6,6 +6,7 @@ import os
 import secrets
 from collections.abc import Sequence
 from typing import Final, Self
+from weakref import WeakValueDictionary
 
 from .._log import warn
 from .._validation import to_seconds
@@ -93,6 +94,19 @@ class SessionManager:
             fallback = settings.make_store()
         return cls(settings, store, fallback)
 
+    @classmethod
+    def shared(cls, config: SessionConfig | None, store: SessionStore | None) -> SessionManager:
+        """Return a manager, the same one for all that ask with one configuration and no store.
+
+        Litestar makes its middleware for each route: they share a store, and its connections.
+
+        Raises:
+            ConfigError: the configuration cannot work.
+        """
+        if config is None or store is not None:
+            return cls.from_config(config, store)
+        return _shared.get(config) or _shared.setdefault(config, cls.from_config(config))
+
     def begin(self, cookie_headers: str | Sequence[str] = "") -> RequestSession:
         """Begin a request; nothing is read before its session is used.
 
@@ -150,6 +164,9 @@ class SessionManager:
             flash_until_read=config.flash_until_read,
             commit_on_error=config.commit_on_error,
         )
+
+
+_shared: Final = WeakValueDictionary[SessionConfig, SessionManager]()
 
 
 def _salt(kind: str, config: SessionConfig) -> str:

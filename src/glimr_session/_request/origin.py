@@ -8,9 +8,11 @@ from typing import Any, Final, NamedTuple, Self
 
 __all__ = ["Origin"]
 
-_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
-# What the test clients of Django, Starlette and Litestar call the server; no such host exists.
-_OF_TESTS: Final = frozenset({"testserver", "testserver.local"})
+# The last two are what the test clients of Django, Starlette and Litestar call the server; no
+# such host exists.
+_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]", "testserver", "testserver.local"})
+
+_HEADERS: Final = frozenset({b"host", b"x-forwarded-proto", b"x-forwarded-ssl", b"forwarded"})
 
 # RFC 7239, section 4: proto=https, quoted or not, in any element.
 _FORWARDED_HTTPS: Final = re.compile(
@@ -62,10 +64,11 @@ class Origin(NamedTuple):
     @classmethod
     def from_asgi(cls, scope: Mapping[str, Any]) -> Self:
         """Return the origin in the scope of an ASGI connection."""
-        headers = {
-            name.decode("latin-1"): value.decode("latin-1")
-            for name, value in scope.get("headers", ())
-        }
+        headers: dict[bytes, str] = {}
+        for name, value in scope.get("headers", ()):
+            if name in _HEADERS:  # several of one name are joined, as WSGI servers do
+                text = value.decode("latin-1")
+                headers[name] = f"{headers[name]},{text}" if name in headers else text
         server = scope.get("server") or ("",)
         root, path = scope.get("root_path", ""), scope.get("path", "")
         return cls(
@@ -87,7 +90,7 @@ class Origin(NamedTuple):
     @property
     def is_loopback(self) -> bool:
         """Whether the host is this very machine, or the server of a test client."""
-        return self.name in _LOOPBACK or self.name in _OF_TESTS
+        return self.name in _LOOPBACK
 
     @property
     def is_https(self) -> bool:

@@ -98,6 +98,7 @@ class RequestSession:
 
     _fetched: Lookup | None = None
     _outage: StoreUnavailable | None = None  # of reading ahead
+    _unsure = False  # a commit was cancelled, and may still be made
     _begun = False  # the response has a status
     _pending: Changes | None = None  # taken from the actor, not yet written
     _gone = False  # it has ended, or is not here, so that only a login or a logout counts
@@ -108,7 +109,7 @@ class RequestSession:
     _expiry_changed = False
     _result: CommitResult | None = None  # of the last commit
     _set_cookies: list[str] | None = None  # once they were computed
-    _headers: Headers | None = None  # of the application, once they have left
+    _headers: Headers | None = None  # that have left before the session was used
 
     def __init__(self, binding: StoreBinding, cookie_headers: str | Sequence[str]) -> None:
         self._binding = binding
@@ -136,17 +137,22 @@ class RequestSession:
         """
         return self._fetch().stored
 
-    async def read_ahead(self) -> None:
-        """Read the store, so that the first use need not: for event loops, before the handler.
+    async def read_ahead(self) -> bool:
+        """Read the store before the handler runs, if its first use would block an event loop.
 
-        Nothing is read where the first use takes only microseconds. An outage is raised by the
-        first use, since a request that does not use its session can do without.
+        That is no use: nothing counts as shown. An outage is raised by the first use, since a
+        request that does not use its session can do without.
+
+        Returns:
+            Whether it was read.
         """
-        if not self._binding.store.opens_at_once:
-            try:
-                await self._arun(self._fetching())
-            except StoreUnavailable as error:
-                self._outage = error
+        if self._binding.store.opens_at_once:
+            return False
+        try:
+            self._keep(await self._arun(self._looking_up()))
+        except StoreUnavailable as error:
+            self._outage = error
+        return self._outage is None
 
     @property
     def cookie_value(self) -> str:
@@ -229,7 +235,7 @@ class RequestSession:
         """As ``commit``, without blocking the event loop."""
         return await self._arun(self._committing(last=last))
 
-    def _committing(self, *, last: bool, wait: bool = True) -> Steps[CommitResult | None]:
+    def _committing(self, *, last: bool = False, wait: bool = True) -> Steps[CommitResult | None]:
         changes = self._take_changes(last=last)
         result: CommitResult
         if self.failed:
@@ -304,34 +310,31 @@ class RequestSession:
         Raises:
             StoreUnavailable, SessionTooLarge: as ``commit``; there are no headers to send.
         """
-        return self._run(self._making_headers(status, headers, origin, last=last))
+        self._seal(status, headers, last=last)
+        if self._set_cookies is None:
+            self._run(self._committing(last=last))
+            self._set_cookies = self._cookies_for(origin)
+        return add_session_headers(headers, self._set_cookies) if self.used else headers
 
     async def aresponse_headers(
         self, status: int | str, headers: Headers, *, origin: Callable[[], Origin]
     ) -> Headers:
         """As ``response_headers``, without blocking the event loop."""
-        return await self._arun(self._making_headers(status, headers, origin))
+        self._seal(status, headers)
+        if self._set_cookies is None:
+            await self._arun(self._committing())
+            self._set_cookies = self._cookies_for(origin)
+        return add_session_headers(headers, self._set_cookies) if self.used else headers
 
-    def _making_headers(
-        self,
-        status: int | str,
-        headers: Headers,
-        origin: Callable[[], Origin],
-        *,
-        last: bool = False,
-    ) -> Steps[Headers]:
+    def _seal(self, status: int | str, headers: Headers, *, last: bool = False) -> None:
+        """Note that the headers leave; if the session was not used, they stay as they are."""
         if not self._begun:
             self.begin_response(status)
         self.sealed = True
-        self._headers = headers
         if self._set_cookies is None:
             self.finished = last
-            if self.used:
-                yield from self._committing(last=last)
-                self._set_cookies = [] if self.failed else self._cookies_for(origin)
-            else:
-                self._set_cookies = []
-        return add_session_headers(headers, self._set_cookies) if self.used else headers
+            if not self.used:
+                self._headers, self._set_cookies = headers, []
 
     def flush(self, *, last: bool = False, wait: bool = True) -> None:
         """Write what has changed since the headers left, where that is possible.
@@ -346,25 +349,27 @@ class RequestSession:
         Raises:
             StoreUnavailable: it was not written.
         """
-        self._run(self._flushing(last=last), wait=wait)
+        changes = self._take_late_changes(last=last)
+        if changes:
+            self._run(self._committing_late(changes), wait=wait)
 
-    async def aflush(self, *, last: bool = False) -> None:
-        """As ``flush``, without blocking the event loop."""
-        await self._arun(self._flushing(last=last))
+    async def aflush(self, *, last: bool = False) -> bool:
+        """As ``flush``, without blocking the event loop; return whether nothing was lost."""
+        changes = self._take_late_changes(last=last)
+        return not changes or await self._arun(self._committing_late(changes))
 
-    def _flushing(self, *, last: bool) -> Steps[None]:
+    def _take_late_changes(self, *, last: bool) -> Changes | None:
         if not self.used or self.closed or (self.finished and self._pending is None):
             self.finished |= last
-            return
+            return None
         changes = self._take_changes(last=last)
         if not self._begun:
             warn(
                 "A response never began, and nothing that its request did to the session is "
                 "kept. A connection that is taken over, as for a websocket, commits nothing."
             )
-        elif changes and not self.failed:
-            yield from self._committing_late(changes)
-            self._pending = None
+            return None
+        return None if self.failed else changes
 
     def close(self, *, wait: bool = True) -> None:
         """Flush, and end the session: the response has left.
@@ -396,17 +401,18 @@ class RequestSession:
         except Exception:
             raise
         except BaseException:  # it was cancelled, and may have been committed all the same
-            self._pending = None
+            self._pending, self._unsure = None, True
             raise
 
     def _fetch(self) -> Lookup:
         if self._outage is not None:
             raise self._outage.with_traceback(None)
-        return self._fetched or self._run(self._fetching())
+        return self._fetched or self._keep(self._run(self._looking_up()))
 
-    def _fetching(self) -> Steps[Lookup]:
-        received = self._binding.cookie.read(self._cookie_headers)
-        found = yield from look_up(received, self.new_id)
+    def _looking_up(self) -> Steps[Lookup]:
+        return look_up(self._binding.cookie.read(self._cookie_headers), self.new_id)
+
+    def _keep(self, found: Lookup) -> Lookup:
         fetched: Lookup = self.__dict__.setdefault("_fetched", found)  # of two threads one wins
         if fetched is found:
             self._gone = found.behind
@@ -451,6 +457,8 @@ class RequestSession:
             changes = taken if changes is None else changes.then(taken)
             if self._nothing_left:  # what follows is a new session
                 changes = changes._replace(base=None)
+            elif self._unsure and changes.base is not None:  # the store may hold something else
+                changes = changes._replace(base=changes.base._replace(marks=None))
         self._pending = changes
         return changes
 
@@ -470,7 +478,7 @@ class RequestSession:
     def _cookies_for(self, origin: Callable[[], Origin]) -> list[str]:
         """Return the Set-Cookie header values of the response."""
         fetched, result, cookie = self._fetched, self._result, self._binding.cookie
-        if fetched is None or (result is None and fetched.stored is not None):
+        if self.failed or fetched is None or (result is None and fetched.stored is not None):
             return []  # most requests only read
         several = len(fetched.received.verified) > 1
         if result is not None and result.outcome == "stored":
@@ -536,7 +544,7 @@ class RequestSession:
         touched = yield "touch", cookie.value
         return CommitResult.stored(cookie.value) if touched else CommitResult.GONE
 
-    def _committing_late(self, changes: Changes) -> Steps[None]:
+    def _committing_late(self, changes: Changes) -> Steps[bool]:
         """Commit what changed after the headers, or warn that it is lost."""
         base, store = changes.base, self._binding.store
         lost = ""
@@ -551,6 +559,7 @@ class RequestSession:
                 lost = "the browser has no cookie for it"
         elif base is None:
             lost = "the browser has no cookie for it"
+            self._nothing_left = True
         elif not store.server_side:
             lost = "it lives in the cookie"
         elif self._gone:
@@ -563,8 +572,10 @@ class RequestSession:
                 lost = "it has ended"
             elif result is CommitResult.BUSY:
                 lost = "another writer has the store"
+        self._pending = None
         if lost:
             warn(
                 f"A session was changed after its headers, and the change is lost: {lost}. "
                 "Change it before the first chunk of the body."
             )
+        return not lost

@@ -280,7 +280,7 @@ class SessionStore(ABC):
     def opens_at_once(self) -> bool:
         """Whether ``open`` takes microseconds now and waits for nothing.
 
-        Then an event loop calls it itself, when the session is first used. Otherwise it awaits
+        Then an event loop calls it itself, when the session is asked for. Otherwise it awaits
         ``aopen`` before the handler runs.
         """
         return False
@@ -462,7 +462,6 @@ class NullStore(SessionStore):
     """Forgets every session at the end of its request; used when no store is configured."""
 
     kind = "none"
-    opens_at_once = True
 
     def open(self, cookie_value: str) -> StoredSession | None:
         return None
@@ -475,6 +474,10 @@ class NullStore(SessionStore):
 
     def save(self, session_id: str, data: Data, flash: Data) -> None:
         pass
+
+    @property
+    def opens_at_once(self) -> bool:
+        return True
 
     async def acommit(self, changes: Changes) -> CommitResult:
         return CommitResult.EMPTY

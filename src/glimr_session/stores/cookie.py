@@ -61,7 +61,6 @@ class CookieStore(SessionStore):
     server_side = False
     expires_by_itself = True
     max_cookie_size = _MAX_SIZE
-    opens_at_once = True
 
     def __init__(
         self,
@@ -138,6 +137,10 @@ class CookieStore(SessionStore):
                 last_used_at=now,
             )
         )
+
+    @property
+    def opens_at_once(self) -> bool:
+        return True
 
     async def aopen(self, cookie_value: str) -> StoredSession | None:
         return self.open(cookie_value)

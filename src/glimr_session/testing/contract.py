@@ -461,7 +461,7 @@ class StoreContract:
         assert content(store, cookie_value) == ({"b": 2}, {})
 
     def test_it_serves_event_loops(self, store: SessionStore) -> None:
-        """aopen, acommit and atouch do what their namesakes do."""
+        """aopen, acommit, atouch, ahas_moved and adestroy do what their namesakes do."""
 
         def run(work: Coroutine[Any, Any, Any]) -> Any:
             return asyncio.run(work)
@@ -472,9 +472,20 @@ class StoreContract:
         assert found is not None
         assert found.data == {"a": 1}
         assert run(store.atouch(cookie_value)) is store.server_side
+        assert run(store.ahas_moved(cookie_value)) is False
+        login = changed(SessionState.opened(found), regenerate)
+        moved = run(store.acommit(login)).cookie_value
+        assert run(store.ahas_moved(cookie_value)) is store.atomic
+        assert run(store.ahas_moved(moved)) is False
+        found = run(store.aopen(moved))
+        assert found is not None
         ended = changed(SessionState.opened(found), invalidate)
         assert run(store.acommit(ended)) is CommitResult.EMPTY
-        assert (run(store.aopen(cookie_value)) is None) == store.server_side
+        assert (run(store.aopen(moved)) is None) == store.server_side
+        destroyed = begin(store)
+        for _ in range(2):
+            run(store.adestroy(destroyed))
+        assert (run(store.aopen(destroyed)) is None) == store.server_side
 
     def test_without_waiting_a_free_store_commits(self, store: SessionStore) -> None:
         """``wait=False`` is no other answer than any where nobody else writes."""
@@ -1018,6 +1029,26 @@ class StoreContract:
                 assert session_id not in str(error.value)
             else:
                 operation()  # there is nothing that could be out of reach
+
+    def test_an_event_loop_is_told_of_an_outage(
+        self, store: SessionStore, broken: SessionStore
+    ) -> None:
+        """As threads are: no awaited operation answers in place of the storage."""
+        session_id = generate_id()
+        begun = changed(SessionState.new(session_id), put("a", 1))
+        operations: list[Callable[[], Coroutine[Any, Any, object]]] = [
+            lambda: broken.aopen(session_id),
+            lambda: broken.acommit(begun),
+            lambda: broken.atouch(session_id),
+            lambda: broken.adestroy(session_id),
+            *([lambda: broken.ahas_moved(session_id)] if broken.atomic else []),
+        ]
+        for operation in operations:
+            if broken.server_side:
+                with pytest.raises(StoreUnavailable):
+                    asyncio.run(operation())
+            else:
+                asyncio.run(operation())
 
 
 def run_all(functions: list[Callable[[], None]]) -> None:

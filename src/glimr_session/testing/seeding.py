@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from http.cookies import SimpleCookie
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .._request.manager import SessionManager
 from .._request.origin import Origin
@@ -15,6 +15,9 @@ __all__ = ["SeededCookie", "SessionContent", "read_session", "seed_session"]
 
 class SeededCookie(NamedTuple):
     """A cookie for a test client: ``client.set_cookie(*cookie)``.
+
+    With httpx and Starlette's TestClient it is ``client.cookies.set(*cookie, domain=host)``. The
+    host of Starlette's is ``"testserver.local"``: without it a new cookie stands beside this one.
 
     Attributes:
         name: its name, from the configuration.
@@ -47,7 +50,7 @@ def seed_session(
 
     Args:
         application: the SessionMiddleware, or the framework's application whose ``wsgi_app``
-            it is.
+            it is, or to which ``add_middleware`` has added it.
         data: the session's values.
         flash: what the first request is shown.
 
@@ -101,7 +104,7 @@ def read_session(application: object, cookie_value: str | None) -> SessionConten
 
 
 def _manager_of(application: object) -> SessionManager:
-    for candidate in (application, getattr(application, "wsgi_app", None)):
+    for candidate in (application, getattr(application, "wsgi_app", None), *_stack(application)):
         manager = getattr(candidate, "_manager", None)
         if isinstance(manager, SessionManager):
             return manager
@@ -109,3 +112,15 @@ def _manager_of(application: object) -> SessionManager:
         f"{application!r} is no SessionMiddleware; pass the one that the application is wrapped "
         "in, and not what is around or in it"
     )
+
+
+def _stack(application: Any) -> Iterator[object]:
+    """Yield the middleware of an application of Starlette's, from the outside in."""
+    if not hasattr(application, "build_middleware_stack"):
+        return
+    if application.middleware_stack is None:  # else its first request would build it
+        application.middleware_stack = application.build_middleware_stack()
+    layer = application.middleware_stack
+    while layer is not None:
+        yield layer
+        layer = getattr(layer, "app", None)

@@ -150,7 +150,7 @@ class Database:
     ) -> R:
         """As ``write``, but raise WouldBlock instead of waiting for another writer.
 
-        Call ``checkpoint`` afterwards if ``checkpoint_is_due``.
+        Afterwards, call ``checkpoint`` if ``claim_checkpoint`` says so.
         """
         return self._run("write", operation, args, wait=False)
 
@@ -159,16 +159,22 @@ class Database:
         """Whether a connection is open and not in use."""
         return self._pool.has_idle
 
-    @property
-    def checkpoint_is_due(self) -> bool:
-        """Whether the write-ahead log is long."""
-        return self._logged >= CHECKPOINT_PAGES
+    def claim_checkpoint(self) -> bool:
+        """Whether the write-ahead log is long, and nobody has been told so before."""
+        is_due = self._logged >= CHECKPOINT_PAGES
+        if is_due:
+            self._logged = 0
+        return is_due
 
     def checkpoint(self) -> None:
         """Move the write-ahead log into the database: milliseconds."""
         told = self._run("read", lambda connection: self._checkpoint(connection), (), wait=True)
         if told:
             warn(told, self._path)
+
+    def held_too_long(self) -> StoreUnavailable:
+        """Return the error for a write that another writer has kept waiting."""
+        return self._outage("write", sqlite3.OperationalError("database is locked"))
 
     def note_logged(self, entries: int, size: int = 0) -> None:
         """Count what an operation adds to the write-ahead log.
@@ -217,7 +223,7 @@ class Database:
                     pause = min(1.5 * pause, _MAX_PAUSE)
             if writes:
                 self._logged += 1
-                if wait and self.checkpoint_is_due:
+                if wait and self._logged >= CHECKPOINT_PAGES:
                     told = self._checkpoint(connection)
         except WouldBlock:
             if pooled is not None:

@@ -7,13 +7,14 @@ import os
 import secrets
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from ..._ids import join_cookie_value, key_and_number, number_for, split_cookie_value, storage_key
 from ..._log import logger
-from ..._loops import in_thread
+from ..._loops import in_thread, sleep
 from ..._session.changes import Changes
 from ..._session.serialization import StoredSession
 from ..._validation import Duration, check_durability, check_mode, to_seconds
@@ -44,6 +45,8 @@ from .queries import Found, Row, SessionConnection, checksum
 
 __all__ = ["DiskStore", "disk_store"]
 
+R = TypeVar("R")
+
 _MAX_REVISION: Final = 2**62  # SQLite's integers have 63 bits, and one is added
 
 # Sessions that gc removes at a time, some 20 us each; where each batch waits for the disk,
@@ -55,6 +58,10 @@ _BATCH_SIZE: Final = {"process": 10, "power": 100}
 _PAUSE_FACTOR: Final = 40
 _MIN_PAUSE: Final = 0.008
 _MAX_PAUSE: Final = 0.1
+
+# Seconds between two attempts of an event loop to write.
+_FIRST_PAUSE: Final = 0.0005
+_LONGEST_PAUSE: Final = 0.005
 
 # A row is in the table and in two indexes, and seldom on a page that is in the log already;
 # diskcache's triggers change its Settings.
@@ -136,21 +143,18 @@ class DiskStore(SessionStore):
         return found
 
     def commit(self, changes: Changes, *, wait: bool = True) -> CommitResult:
-        base = changes.base
-        value = None
-        if base is not None and base.marks is not None and not changes.invalidated:
-            # Encoded before taking the write lock: what is to be written unless another
-            # commit came in between.
-            value = _merged(base, changes, base.marks.revision)
-        if wait:
-            result = self._database.write(self._commit, changes, value)
-            if self._unreadable:
-                self._tell_unreadable()
-            return result
-        try:
-            return self._database.write_now(self._commit, changes, value)
-        except WouldBlock:
-            return CommitResult.BUSY
+        if not wait:
+            try:
+                return self._commit_now(changes)
+            except WouldBlock:
+                return CommitResult.BUSY
+        result = self._database.write(self._commit, changes, _prepared(changes))
+        if self._unreadable:
+            self._tell_unreadable()
+        return result
+
+    def _commit_now(self, changes: Changes) -> CommitResult:
+        return self._database.write_now(self._commit, changes, _prepared(changes))
 
     def touch(self, cookie_value: str) -> bool:
         touched = self._database.write(self._touch, cookie_value)
@@ -232,20 +236,14 @@ class DiskStore(SessionStore):
         return await super().aopen(cookie_value)
 
     async def acommit(self, changes: Changes) -> CommitResult:
-        result = CommitResult.BUSY
         if self._writes_at_once:
-            result = self.commit(changes, wait=False)
-            await self._after_write()
-        return await super().acommit(changes) if result is CommitResult.BUSY else result
+            return await self._write_when_free(lambda: self._commit_now(changes))
+        return await super().acommit(changes)
 
     async def atouch(self, cookie_value: str) -> bool:
-        try:
-            if self._writes_at_once:
-                touched = self._database.write_now(self._touch, cookie_value)
-                await self._after_write()
-                return touched
-        except WouldBlock:
-            pass
+        if self._writes_at_once:
+            write = self._database.write_now
+            return await self._write_when_free(lambda: write(self._touch, cookie_value))
         return await super().atouch(cookie_value)
 
     async def ahas_moved(self, cookie_value: str) -> bool:
@@ -258,10 +256,28 @@ class DiskStore(SessionStore):
         """Whether a write takes microseconds, unless another writer holds the lock."""
         return not self._waits_for_disk and self._database.is_open
 
-    async def _after_write(self) -> None:
-        if self._database.checkpoint_is_due:
+    async def _write_when_free(self, write: Callable[[], R]) -> R:
+        """Return what a write returns; while another writer has the lock, other tasks run.
+
+        No thread waits for the lock: those of an event loop are few, and the application's too.
+
+        Raises:
+            StoreUnavailable: another writer has held the lock for too long.
+        """
+        deadline, pause = time.monotonic() + self._timeout, _FIRST_PAUSE
+        while True:
+            try:
+                result = write()
+                break
+            except WouldBlock:
+                if time.monotonic() >= deadline:
+                    raise self._database.held_too_long() from None
+            await sleep(pause)
+            pause = min(1.5 * pause, _LONGEST_PAUSE)
+        if self._database.claim_checkpoint():
             with suppress(StoreUnavailable):  # the commit is done all the same
                 await in_thread(self._database.checkpoint)
+        return result
 
     def _tell_unreadable(self) -> None:
         with suppress(IndexError):  # another thread tells of them too
@@ -608,6 +624,17 @@ def _version(row: Found) -> tuple[bytes, int]:
     if intact and tag == checksum(key, value):
         return value, revision
     return b"damaged", 0
+
+
+def _prepared(changes: Changes) -> bytes | None:
+    """Return what is to be written unless another commit comes in between.
+
+    Encoded before taking the write lock. None where that has to be decided under the lock.
+    """
+    base = changes.base
+    if base is None or base.marks is None or changes.invalidated:
+        return None
+    return _merged(base, changes, base.marks.revision)
 
 
 def _merged(found: StoredSession, changes: Changes, since: int) -> bytes:
