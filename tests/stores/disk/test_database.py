@@ -439,6 +439,7 @@ def test_a_checkpoint_that_fails_fails_no_commit(
     store.close()
 
 
+@pytest.mark.usefixtures("nothing_open")
 def test_a_log_filter_may_use_the_store_when_a_checkpoint_fails(
     directory: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -465,6 +466,7 @@ def test_a_log_filter_may_use_the_store_when_a_checkpoint_fails(
     store.close()
 
 
+@pytest.mark.usefixtures("nothing_open")
 def test_a_checkpoint_that_is_interrupted_leaves_no_connection_behind(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -85,6 +85,7 @@ def test_threads_that_come_and_go_leave_no_connection(directory: Path) -> None:
     store.close()
 
 
+@pytest.mark.usefixtures("nothing_open")
 def test_a_crowd_leaves_few_connections(directory: Path) -> None:
     """The pool keeps twelve connections of thirty that were in use at the same time."""
     store = DiskStore(directory)
@@ -497,6 +498,7 @@ def failing_calls(monkeypatch: pytest.MonkeyPatch, fail_at: int) -> list[int]:
     return calls
 
 
+@pytest.mark.usefixtures("nothing_open")
 @pytest.mark.parametrize("fail_at", range(1, 10))
 def test_a_connection_that_cannot_be_opened_leaves_nothing(
     directory: Path, fail_at: int, monkeypatch: pytest.MonkeyPatch
