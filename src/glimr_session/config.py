@@ -199,8 +199,8 @@ class SessionConfig:
     beside the first needs another key and another ``cookie``."""
 
     login_key: str = ""
-    """A key whose value names the user who is logged in, for the doors of Flask, Django and
-    Pyramid, beside the framework's own: when its value is replaced, the session gets a new id."""
+    """A key whose value names the user who is logged in, for frameworks and ASGI, beside the
+    framework's own: when its value is replaced, the session gets a new id."""
 
     gc: str | Callable[[], bool] = "lottery"
     """"lottery", "interval", "never", "package.module:policy", or a function that is called
