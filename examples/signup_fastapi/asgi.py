@@ -146,8 +146,8 @@ async def count(websocket: WebSocket, session: SessionDep) -> None:
     await websocket.accept()
     async for _ in websocket.iter_text():
         session.increment("clicks")
-        await session.save()  # adds up with what the other tabs have saved
-        await websocket.send_text("saved")
+        saved = await session.save()  # adds up with what the other tabs have saved
+        await websocket.send_text("saved" if saved else "lost")
 
 
 @site.get("/clicks")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, ParamSpec, Protocol, TypeVar
 
-__all__ = ["Event", "in_thread", "new_event", "on_asyncio", "sleep"]
+__all__ = ["Event", "in_thread", "new_event", "on_asyncio", "sleep", "to_the_end"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -38,6 +38,34 @@ async def in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs)
     from anyio.to_thread import run_sync
 
     return await run_sync(partial(function, *args, **kwargs))
+
+
+async def to_the_end(function: Callable[[], Coroutine[Any, Any, R]]) -> R:
+    """Return what a function returns; a cancellation meanwhile is raised when it is done.
+
+    Raises:
+        ModuleNotFoundError: as ``in_thread``.
+    """
+    if not on_asyncio():
+        from anyio import CancelScope
+        from anyio.lowlevel import checkpoint_if_cancelled
+
+        await checkpoint_if_cancelled()
+        with CancelScope(shield=True):
+            return await function()
+    from asyncio import CancelledError, ensure_future, wait
+
+    task = ensure_future(function())
+    cancelled: CancelledError | None = None
+    while not task.done():
+        try:
+            await wait([task])
+        except CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        task.exception()  # or it would be logged that nobody has asked for it
+        raise cancelled
+    return task.result()
 
 
 async def sleep(seconds: float) -> None:

@@ -72,6 +72,11 @@ class SessionMiddleware:
             config = config_of(settings, config, store)
         elif config is not None and not isinstance(config, SessionConfig):
             config = SessionConfig.from_mapping(config, os.environ)
+        if not (store is None or isinstance(store, SessionStore)):
+            raise ConfigError(
+                f"store: {store!r} is no SessionStore; pass DiskStore(directory), say, or name it "
+                'in config: {"store": "disk"}'
+            )
         self._manager = SessionManager.shared(config, store)
         self._key = self._manager.key
         if "." not in self._key:
@@ -79,25 +84,29 @@ class SessionMiddleware:
                 f"key: {self._key!r} may belong to the server or to the framework; use a name with "
                 'a dot, as in "shop.session"'
             )
+        self._cookie = f"{self._key}.cookie"
         self._login_keys = self._manager.login_keys
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        outer = scope.get(self._key)
-        if scope["type"] not in ("http", "websocket") or (
-            outer is not None and isinstance(outer, Session) and outer.is_open  # ours, twice
-        ):
+        if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
         cookies = cookie_headers(scope)
         request = self._manager.begin(cookies)
+        outer = scope.get(self._key)
+        if outer is not None and isinstance(outer, Session) and outer.is_open:
+            if scope.get(self._cookie) == request.cookie_name:  # the same middleware, twice
+                await self.app(scope, receive, send)
+                return
+            scope = {**scope, "session": None}  # one of its own, for a mounted application
+        scope[self._cookie] = request.cookie_name
         session = AsgiSession(request, self._login_keys)
         if cookies and await request.read_ahead() and request.fetch() is not None:
             session.fill()
         other = scope.get("session")
         if not isinstance(other, AsgiSession) or other.request.closed:  # one of another key stays
             if not (other is None or isinstance(other, AsgiSession)):
-                # A middleware outside has put it there, and would put ours into its cookie.
-                scope = {**scope}
+                scope = {**scope}  # or that of a middleware outside gets our session
             scope["session"] = session
         scope[self._key] = session.session
         exchange = _Exchange(session, scope, send)
@@ -169,6 +178,8 @@ class _Exchange:
             self._take_replacement()
             if self._session.request.used:
                 await self._session.aflush()
+        elif not self._started and self._session.modified:
+            self._session.request.flush(last=True)  # which warns that nothing is kept
 
     async def fail(self, raised: Exception) -> None:
         """Keep nothing, and answer with a plain page, or close the websocket.

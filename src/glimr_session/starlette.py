@@ -100,7 +100,8 @@ def config_of(
             cookie_partitioned=settings.get("partitioned", False),
         )
     except ConfigError as error:
-        raise ConfigError(_renamed(str(error))) from None
+        message = str(error).replace("set GLIMR_SESSION_SECRET_KEYS to it", "pass it as secret_key")
+        raise ConfigError(_renamed(message)) from None
 
 
 _NAMES: Final = {

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from enum import Enum
 from typing import Any, Protocol, TypeVar
 
-from .._loops import Event, new_event
+from .._loops import Event, new_event, to_the_end
 from ..errors import StoreUnavailable
 from ..stores.base import CommitResult
 from .cache_headers import Headers
@@ -34,7 +34,8 @@ class AsgiSession(LiveSession):
 
         Returns:
             False if the changes are lost: the session has ended meanwhile, by a logout in another
-            tab say, or is in the cookie, and the response has started.
+            tab say; or the response has started, and is a failure, or the session is in the
+            cookie or has none.
 
         Raises:
             TypeError, ValueError: JSON does not have a value; nothing was committed.
@@ -49,9 +50,14 @@ class AsgiSession(LiveSession):
                     if not await session.save():
                         break
         """
+        return await self._commit(self._save)
+
+    async def _save(self) -> bool:
+        if self.request.failed:
+            return False
         if self.request.sealed:
-            return await self._commit(self.request.aflush)
-        return await self._commit(self.request.acommit) is not CommitResult.GONE
+            return await self.request.aflush()
+        return await self.request.acommit() is not CommitResult.GONE
 
     def mark_accessed(self) -> None:
         """Have the response vary with the cookie; Starlette calls it for ``request.session``.
@@ -115,8 +121,11 @@ class AsgiSession(LiveSession):
         """As ``flush``, without blocking the event loop."""
         await self._commit(lambda: self.request.aflush(last=True))
 
-    async def _commit(self, commit: Callable[[], Awaitable[R]]) -> R:
-        """Write and commit, one task at a time: two would commit the same changes."""
+    async def _commit(self, commit: Callable[[], Coroutine[Any, Any, R]]) -> R:
+        """Write and commit, one task at a time: two would commit the same changes.
+
+        A commit that has begun is not cancelled: its result says which cookie the browser needs.
+        """
         while self._committing:
             self._committed = self._committed or new_event()
             await self._committed.wait()
@@ -124,7 +133,9 @@ class AsgiSession(LiveSession):
         try:
             if not self.request.failed:
                 self.write()
-            return await commit()
+            if self.request.commits_at_once:
+                return await commit()
+            return await to_the_end(commit)
         finally:
             self._committing = False
             if self._committed is not None:
@@ -156,9 +167,9 @@ def session_of(connection: Mapping[str, Any] | _HasScope) -> AsgiSession:
     session = scope.get("session")
     if isinstance(session, AsgiSession):
         with suppress(StoreUnavailable):  # the first use raises it
-            session.fill()
+            session.mark_accessed()
         return session
     raise TypeError(
         "there is no session of ours in this connection; wrap the application in "
-        "glimr_session.asgi.SessionMiddleware, outside of any other middleware for sessions"
+        "glimr_session.asgi.SessionMiddleware, and in no other middleware for sessions"
     )

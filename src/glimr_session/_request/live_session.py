@@ -268,10 +268,10 @@ class LiveSession(SessionVerbs, dict[str, Any]):
     def _in_session(self, verb: Callable[..., R], *args: Any) -> R:
         """Call a verb of the session on what this dict holds, and hold what it leaves."""
         with self._lock:
+            self.read()
             self.write()
             result = verb(*args)
-            if self._found is not None:
-                self._take(self.session._ask(_GET_ALL))
+            self._take(self.session._ask(_GET_ALL))
             return result
 
     def _begin_change(self) -> None:

@@ -275,6 +275,16 @@ class RequestSession:
             )
         return result
 
+    @property
+    def commits_at_once(self) -> bool:
+        """Whether a commit on an event loop is made in line."""
+        return self._binding.store.commits_at_once
+
+    @property
+    def cookie_name(self) -> str:
+        """The name of the session's cookie."""
+        return self._binding.cookie.name
+
     def begin_response(self, status: int | str) -> None:
         """Take the status as soon as the application has one; headers may never be asked for.
 
@@ -322,7 +332,11 @@ class RequestSession:
         """As ``response_headers``, without blocking the event loop."""
         self._seal(status, headers)
         if self._set_cookies is None:
-            await self._arun(self._committing())
+            try:
+                await self._arun(self._committing())
+            except Exception:
+                self.sealed = False  # the application may answer otherwise, and commit again
+                raise
             self._set_cookies = self._cookies_for(origin)
         return add_session_headers(headers, self._set_cookies) if self.used else headers
 
@@ -350,12 +364,14 @@ class RequestSession:
             StoreUnavailable: it was not written.
         """
         changes = self._take_late_changes(last=last)
-        if changes:
+        if changes and not self.failed:
             self._run(self._committing_late(changes), wait=wait)
 
     async def aflush(self, *, last: bool = False) -> bool:
         """As ``flush``, without blocking the event loop; return whether nothing was lost."""
         changes = self._take_late_changes(last=last)
+        if self.failed:
+            return not changes
         return not changes or await self._arun(self._committing_late(changes))
 
     def _take_late_changes(self, *, last: bool) -> Changes | None:
@@ -369,7 +385,7 @@ class RequestSession:
                 "kept. A connection that is taken over, as for a websocket, commits nothing."
             )
             return None
-        return None if self.failed else changes
+        return changes
 
     def close(self, *, wait: bool = True) -> None:
         """Flush, and end the session: the response has left.
@@ -478,7 +494,7 @@ class RequestSession:
     def _cookies_for(self, origin: Callable[[], Origin]) -> list[str]:
         """Return the Set-Cookie header values of the response."""
         fetched, result, cookie = self._fetched, self._result, self._binding.cookie
-        if self.failed or fetched is None or (result is None and fetched.stored is not None):
+        if fetched is None or (result is None and (self.failed or fetched.stored is not None)):
             return []  # most requests only read
         several = len(fetched.received.verified) > 1
         if result is not None and result.outcome == "stored":

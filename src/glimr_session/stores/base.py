@@ -285,6 +285,14 @@ class SessionStore(ABC):
         """
         return False
 
+    @property
+    def commits_at_once(self) -> bool:
+        """Whether ``acommit`` is made in line: a cancellation comes before or after it.
+
+        Otherwise a commit that has begun is awaited to its end, whoever is cancelled meanwhile.
+        """
+        return False
+
     async def aopen(self, cookie_value: str) -> StoredSession | None:
         """As ``open``, without blocking the event loop: in a thread."""
         return await in_thread(self.open, cookie_value)
@@ -477,6 +485,10 @@ class NullStore(SessionStore):
 
     @property
     def opens_at_once(self) -> bool:
+        return True
+
+    @property
+    def commits_at_once(self) -> bool:
         return True
 
     async def acommit(self, changes: Changes) -> CommitResult:

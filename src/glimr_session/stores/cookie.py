@@ -142,6 +142,10 @@ class CookieStore(SessionStore):
     def opens_at_once(self) -> bool:
         return True
 
+    @property
+    def commits_at_once(self) -> bool:
+        return True
+
     async def aopen(self, cookie_value: str) -> StoredSession | None:
         return self.open(cookie_value)
 

@@ -63,6 +63,10 @@ _MAX_PAUSE: Final = 0.1
 _FIRST_PAUSE: Final = 0.0005
 _LONGEST_PAUSE: Final = 0.005
 
+# Writers of an event loop that wait, for each of which the pauses grow by their length: so many
+# attempts take the same part of the loop's time, however many wait.
+_CROWD: Final = 10
+
 # A row is in the table and in two indexes, and seldom on a page that is in the log already;
 # diskcache's triggers change its Settings.
 _PAGES_PER_ROW: Final = 3
@@ -127,6 +131,7 @@ class DiskStore(SessionStore):
         self._waits_for_disk = durability == "power"
         self._unreadable: deque[object] = deque()  # keys, to be told when nothing is held
         self._stops_gc = False
+        self._waiting = 0  # tasks of event loops, for another writer
 
     def __getstate__(self) -> dict[str, Any]:
         """Return all but the database: pickled for another process, or copied, it opens its own."""
@@ -236,12 +241,12 @@ class DiskStore(SessionStore):
         return await super().aopen(cookie_value)
 
     async def acommit(self, changes: Changes) -> CommitResult:
-        if self._writes_at_once:
+        if self.commits_at_once:
             return await self._write_when_free(lambda: self._commit_now(changes))
         return await super().acommit(changes)
 
     async def atouch(self, cookie_value: str) -> bool:
-        if self._writes_at_once:
+        if self.commits_at_once:
             write = self._database.write_now
             return await self._write_when_free(lambda: write(self._touch, cookie_value))
         return await super().atouch(cookie_value)
@@ -252,7 +257,7 @@ class DiskStore(SessionStore):
         return await super().ahas_moved(cookie_value)
 
     @property
-    def _writes_at_once(self) -> bool:
+    def commits_at_once(self) -> bool:
         """Whether a write takes microseconds, unless another writer holds the lock."""
         return not self._waits_for_disk and self._database.is_open
 
@@ -272,7 +277,11 @@ class DiskStore(SessionStore):
             except WouldBlock:
                 if time.monotonic() >= deadline:
                     raise self._database.held_too_long() from None
-            await sleep(pause)
+            self._waiting += 1
+            try:
+                await sleep(pause * (1 + self._waiting / _CROWD))
+            finally:
+                self._waiting -= 1
             pause = min(1.5 * pause, _LONGEST_PAUSE)
         if self._database.claim_checkpoint():
             with suppress(StoreUnavailable):  # the commit is done all the same
