@@ -33,6 +33,9 @@ ENVIRON: Final = {
     "GLIMR_SESSION_GC_CHANCE": "1.0",  # collect after each request
     # diskcache imports Django if it is installed, and gevent fails at settings without a module.
     "DJANGO_SETTINGS_MODULE": "django.conf.global_settings",
+    # eventlet imports dnspython if it is installed, which imports httpcore2, and that trio: it
+    # fails where sockets are eventlet's.
+    "EVENTLET_NO_GREENDNS": "yes",
 }
 
 
