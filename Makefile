@@ -31,8 +31,9 @@ test-servers: .venv/test ## Run the tests on real WSGI and ASGI servers, and in 
 test-frameworks: .venv/test ## Run the tests of Flask, Django, Starlette, FastAPI and other frameworks
 	$(PYTEST) tests/frameworks
 
+# One after the other: beside another one, a Cluster's nodes take each other for dead.
 test-services: .venv/test ## Run the tests on Redis, Valkey, PostgreSQL, MariaDB and PgBouncer
-	$(PYTEST) tests/services
+	$(BIN)/python -m pytest tests/services
 
 test-faults: .venv/test ## Run the tests of faults: killed processes, full disks, damaged files
 	$(PYTEST) tests/faults

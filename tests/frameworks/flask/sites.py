@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from flask import Flask, session
 from flask.testing import FlaskClient
@@ -38,9 +39,12 @@ def make_app(store: SessionStore | None, **settings: Any) -> Flask:
     return app
 
 
+_NUMBERS: Final = itertools.count()
+
+
 def do(app: Flask, work: Callable[[], Any], client: FlaskClient | None = None) -> TestResponse:
     """Make a request whose view does this, and answers with its result if there is one."""
-    name = f"do{len(app.view_functions)}"
+    name = f"do{next(_NUMBERS)}"  # threads add views at the same time
     # As it would have been before the first request: Flask refuses later ones.
     app._got_first_request = False
 
