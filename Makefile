@@ -31,7 +31,7 @@ test-servers: .venv/test ## Run the tests on real WSGI and ASGI servers, and in 
 test-frameworks: .venv/test ## Run the tests of Flask, Django, Starlette, FastAPI and other frameworks
 	$(PYTEST) tests/frameworks
 
-# One after the other: beside another one, a Cluster's nodes take each other for dead.
+# In one process: each would start all the servers.
 test-services: .venv/test ## Run the tests on Redis, Valkey, PostgreSQL, MariaDB and PgBouncer
 	$(BIN)/python -m pytest tests/services
 

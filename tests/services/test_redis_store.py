@@ -52,6 +52,10 @@ class OnRedis(StoreContract):
         yield store
         for server in self.servers:
             server.restart()
+        self.until_ready()
+
+    def until_ready(self) -> None:
+        """Wait for servers that were restarted: one by itself is ready when it answers."""
 
 
 class TestRedis(OnRedis):
@@ -85,6 +89,7 @@ class TestCluster(OnRedis):
     def store(self, cluster: RedisCluster) -> Iterator[SessionStore]:
         flush(*cluster.nodes)
         self.servers = tuple(cluster.nodes)
+        self.until_ready = cluster.until_ready  # type: ignore[method-assign]
         url = cluster.urls[0].replace("redis://", "redis+cluster://")
         store = RedisStore(url, lifetime=LIFETIME, absolute_lifetime=ABSOLUTE)
         yield store

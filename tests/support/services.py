@@ -306,6 +306,11 @@ class RedisCluster(NamedTuple):
         """The ports of all nodes."""
         return [node.port for node in self.nodes]
 
+    def until_ready(self) -> None:
+        """Wait until each node finds the cluster complete, as some seconds after a restart."""
+        for node in self.nodes:
+            node.until(partial(_cluster_ready, node, len(self.nodes) - MASTERS))
+
 
 class SentinelGroup(NamedTuple):
     """A master, a replica, and three sentinels who watch them.
@@ -379,9 +384,9 @@ def redis_cluster(
             node.until(partial(_knows_all, node, len(nodes)))
         for number, node in enumerate(nodes[MASTERS:]):
             node.ask("CLUSTER REPLICATE", nodes[number % MASTERS].ask("CLUSTER MYID"))
-        for node in nodes:
-            node.until(partial(_cluster_ready, node, MASTERS * replicas))
-        yield RedisCluster(nodes)
+        cluster = RedisCluster(nodes)
+        cluster.until_ready()
+        yield cluster
 
 
 @contextmanager
