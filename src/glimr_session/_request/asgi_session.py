@@ -22,7 +22,7 @@ R = TypeVar("R")
 class AsgiSession(LiveSession):
     """``scope["session"]``: a dict whose values may be changed in place, and has our verbs."""
 
-    _filled = False
+    _filled = False  # with what is stored; it is unread all the same
     _committing = False  # a task is in the middle of a commit
     _committed: Event | None = None  # what others wait for meanwhile
 
