@@ -6,6 +6,7 @@ import base64
 import json
 import operator
 from collections.abc import Callable
+from functools import partial
 from random import Random
 from typing import Any, Final
 
@@ -23,7 +24,10 @@ __all__ = ["DECODERS", "ENDLESS", "WORDS", "begin", "check", "run", "seeds", "us
 ENDLESS: Final = CookieStore(lifetime=1e12)
 """A store that takes any session for alive, whenever it was last used."""
 
-DECODERS: Final[list[Callable[[bytes], Any]]] = [cookie_store._decode, decode_content]
+DECODERS: Final[list[Callable[[bytes], Any]]] = [
+    cookie_store._decode,
+    partial(decode_content, key=bytes(32), sealer=None),
+]
 """How the stores read what they have written."""
 
 _SIGNER: Final = CookieSigner(["a key that signs what a store may find"], "fuzz")

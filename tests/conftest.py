@@ -12,7 +12,8 @@ from pykka import ActorRegistry
 import glimr_session
 from glimr_session._log import forget_warnings
 
-pytest.register_assert_rewrite("glimr_session.testing.contract")
+for part in ("contract", "owners", "requests"):
+    pytest.register_assert_rewrite(f"glimr_session.testing.{part}")
 
 from glimr_session.testing.contract import Clock as Clock  # noqa: E402
 

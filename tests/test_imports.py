@@ -21,7 +21,9 @@ SOURCE: Final = Path(glimr_session.__file__).parent
 LAYERS: Final = [
     ["__init__"],
     ["testing"],
-    ["testing.contract", "testing.clients", "testing.interleavings", "testing.seeding"],
+    ["testing.contract"],
+    ["testing.owners"],
+    ["testing.requests", "testing.clients", "testing.interleavings", "testing.seeding"],
     ["cli"],
     ["fastapi"],
     ["wsgi", "asgi", "flask", "django", "pyramid"],
@@ -74,7 +76,7 @@ LAYERS: Final = [
     ["_session.messages"],
     ["_session.state"],
     ["_session.changes"],
-    ["_session.serialization"],
+    ["_session.serialization", "_session.sealing"],
     ["_session.values"],
     ["mailbox"],
     ["_validation"],
@@ -91,6 +93,7 @@ LIBRARIES: Final = {
     "pykka": {"mailbox", "_request.cleanup"},
     "msgspec": {"_session.serialization", "stores.cookie", "stores._versions"},
     "itsdangerous": {"_request.signing", "flask", "starlette"},
+    "cryptography": {"_session.sealing"},
     "diskcache": {"stores.disk.files"},
     "redis": {"stores.redis", "stores.redis.codec", "stores.redis.connections",
               "stores.redis.server"},
@@ -106,8 +109,8 @@ LIBRARIES: Final = {
     "zope": {"pyramid"},
     "fastapi": {"fastapi"},
     "anyio": {"_loops"},
-    "pytest": {"testing", "testing.contract"},
-    "hypothesis": {"testing.contract"},
+    "pytest": {"testing", "testing.contract", "testing.owners"},
+    "hypothesis": {"testing.contract", "testing.requests"},
 }  # fmt: skip
 
 FRAMEWORKS: Final = {
@@ -239,9 +242,11 @@ def test_no_module_names_a_web_framework(name: str) -> None:
 # What is loaded.
 
 UNUSED: Final = FRAMEWORKS | {
-    "asgiref", "asyncio", "beaker", "cheroot", "concurrent.futures", "diskcache", "email",
+    "asgiref", "asyncio", "beaker", "cheroot", "click", "concurrent.futures", "cryptography",
+    "diskcache", "email",
     "ftplib", "gunicorn", "http.client", "http.server", "httpx", "hypothesis", "jinja2", "mako",
-    "multiprocessing", "psycopg", "pydantic", "pytest", "redis", "requests", "selectors",
+    "multiprocessing", "opentelemetry", "prometheus_client", "psycopg", "pydantic", "pytest",
+    "redis", "requests", "rich", "selectors",
     "smtplib", "socket", "socketserver", "sqlalchemy", "sqlite3", "ssl", "unittest",
     "urllib.request", "urllib3", "valkey", "waitress", "wsgiref", "wtforms", "xmlrpc",
 }  # fmt: skip

@@ -163,6 +163,7 @@ def test_the_public_names_are_these() -> None:
         "SessionClosed",
         "SessionConfig",
         "SessionError",
+        "SessionInfo",
         "SessionMiddleware",
         "SessionStore",
         "SessionTooLarge",

@@ -35,7 +35,7 @@ from .registry import (
     gc as gc,
 )
 from .session import Session, empty
-from .stores.base import CommitResult, SessionStore, new
+from .stores.base import CommitResult, SessionInfo, SessionStore, new
 from .stores.cookie import CookieStore, cookie_store
 from .wsgi import SessionMiddleware
 
@@ -57,6 +57,7 @@ __all__ = [
     "SessionClosed",
     "SessionConfig",
     "SessionError",
+    "SessionInfo",
     "SessionMiddleware",
     "SessionStore",
     "SessionTooLarge",

@@ -11,9 +11,12 @@ from typing import Final
 __all__ = [
     "fingerprint",
     "generate_id",
+    "handle_of",
     "join_cookie_value",
     "key_and_number",
     "number_for",
+    "number_of",
+    "owner_key",
     "split_cookie_value",
     "storage_key",
 ]
@@ -24,6 +27,8 @@ _ID_BYTES: Final = 32
 
 # A door whose framework has another form of ids makes shorter ones; numbers have 63 bits.
 _NUMBERED: Final = re.compile("([0-9a-z]{20,64})~([0-7]?[0-9a-f]{1,15})", re.ASCII)
+
+_HANDLE: Final = re.compile("session-([0-7][0-9a-f]{15})", re.ASCII)
 
 
 def generate_id() -> str:
@@ -91,3 +96,38 @@ def split_cookie_value(cookie_value: str) -> tuple[str, int]:
         if numbered:
             return numbered[1], int(numbered[2], 16)
     return cookie_value, 0
+
+
+def owner_key(owner: str | int) -> str:
+    """Return what stands for an owner where sessions are kept: 64 hex digits.
+
+    Raises:
+        TypeError, ValueError: it is neither a str with something in it nor an int.
+
+    Example:
+        >>> owner_key("7")[:8]
+        '5db40916'
+    """
+    if type(owner) is not int and not isinstance(owner, str):
+        kind = type(owner).__name__
+        raise TypeError(f"an owner is the id of a user, a str or an int, and not a {kind}")
+    if owner == "":
+        raise ValueError("an owner is the id of a user, and not empty; None is nobody")
+    text = f"glimr_session owner {owner}"
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def handle_of(number: int) -> str:
+    """Return the handle of a session: it names the session in a list, and opens nothing.
+
+    Example:
+        >>> handle_of(255)
+        'session-00000000000000ff'
+    """
+    return f"session-{number:016x}"
+
+
+def number_of(handle: str) -> int | None:
+    """Return the number in a handle, or None if it is something else."""
+    found = _HANDLE.fullmatch(handle)
+    return None if found is None else int(found[1], 16)

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final, NamedTuple, Self
 
+from ._session.sealing import Sealer
 from ._validation import (
+    MAKE_A_KEY,
     Duration,
     check_chance,
     check_cookie_attributes,
@@ -98,8 +100,12 @@ _FIELDS: Final = {
     "expire_on_close": _FLAG,
     "flash_until_read": _FLAG,
     "commit_on_error": _FLAG,
+    "encrypt": _FLAG,
+    "transport": _TEXT,
+    "metrics": _TEXT,
     "key": _TEXT,
     "login_key": _TEXT,
+    "owner_from_login": _FLAG,
     "gc": _TEXT,
     "gc_chance": _NUMBER,
     "gc_interval": _MINUTES,
@@ -109,6 +115,8 @@ _FIELDS: Final = {
         lambda text: [key.strip() for key in text.split(",") if key.strip()],
     ),
     "rotation_grace": _MINUTES,
+    "cookie_revocations": _TEXT,
+    "cookie_overflow": _TEXT,
     "disk_directory": _TEXT,
     "disk_durability": _TEXT,
     "disk_mode": _Field(
@@ -125,6 +133,7 @@ _FIELDS: Final = {
 }
 
 _STORES: Final = ("disk", "cookie", "redis", "sql")
+_SERVER_STORES: Final = ("disk", "redis", "sql")
 
 _URL_EXAMPLES: Final = {
     "redis": '"redis://127.0.0.1:6379/0"',
@@ -202,6 +211,22 @@ class SessionConfig:
     """A key whose value names the user who is logged in, for frameworks and ASGI, beside the
     framework's own: when its value is replaced, the session gets a new id."""
 
+    owner_from_login: bool = False
+    """Whether a login gives the session to its user, for frameworks: ``belongs_to`` is called with
+    the value of the key that names the user, when that is set, replaced or removed."""
+
+    transport: str = "cookie"
+    """How the session reaches the server: "cookie"; or "header", for programs: ``X-Session-Token``
+    in the request, and in the response when it changes."""
+
+    encrypt: bool = False
+    """Whether sessions are encrypted, in the cookie and at rest, with keys that are derived from
+    ``secret_keys``. What was stored before is read all the same."""
+
+    metrics: str = ""
+    """"prometheus", "opentelemetry", or "package.module:factory": a function that returns a
+    ``SessionMetrics``. "": nothing is counted."""
+
     gc: str | Callable[[], bool] = "lottery"
     """"lottery", "interval", "never", "package.module:policy", or a function that is called
     after each request that committed, and returns whether to collect."""
@@ -218,6 +243,15 @@ class SessionConfig:
     rotation_grace: Duration = timedelta(0)
     """For how long a cookie that does not verify, but looks like ours, is left alone: a worker
     may have signed it with a key that this one is yet to be given. 0: none is."""
+
+    cookie_revocations: str = ""
+    """Where ``store = "cookie"`` remembers whose sessions were ended: "disk", "redis", "sql" or
+    "package.module:factory". Each request with a session that belongs to somebody reads there
+    once. "": sessions in cookies cannot be ended."""
+
+    cookie_overflow: str = ""
+    """Where ``store = "cookie"`` keeps a session that does not fit into its cookie, likewise. "":
+    it is refused, with SessionTooLarge."""
 
     disk_directory: str | os.PathLike[str] = "var/sessions"
     """The directory of the disk store's database; nothing else may be in it. ``~`` and
@@ -298,13 +332,29 @@ class SessionConfig:
                     f"move_from: {self.move_from!r} is the store itself. Name the one that the "
                     "sessions were in before, or remove move_from"
                 )
-        for setting in ("store", "move_from"):
+        for setting in ("cookie_revocations", "cookie_overflow"):
+            name = getattr(self, setting)
+            if name:
+                _check_choice(setting, name, _SERVER_STORES, "package.module:factory")
+                if "cookie" not in (self.store, self.move_from):
+                    raise ConfigError(
+                        f'{setting} is for store = "cookie", and the store is {self.store!r}; '
+                        "remove it"
+                    )
+        for setting in ("store", "move_from", "cookie_revocations", "cookie_overflow"):
             name = getattr(self, setting)
             if name in _URL_EXAMPLES and not getattr(self, f"{name}_url"):
                 raise ConfigError(
                     f'{setting} = "{name}" needs {name}_url, which is url in the table [{name}], '
                     f"as {_URL_EXAMPLES[name]}"
                 )
+        if self.transport not in ("cookie", "header"):
+            raise ConfigError(f'transport: {_quoted(self.transport)} is not "cookie" or "header"')
+        if self.metrics:
+            names = ("prometheus", "opentelemetry")
+            _check_choice("metrics", self.metrics, names, "package.module:factory")
+        if self.encrypt and not self.secret_keys:
+            raise ConfigError(f"encrypt = true needs secret_keys. {MAKE_A_KEY}")
         _check_choice("gc", self.gc, ("lottery", "interval", "never"), "package.module:policy")
         check_durability("disk_durability", self.disk_durability)
         check_mode("disk_mode", self.disk_mode)
@@ -398,11 +448,26 @@ class SessionConfig:
     def make_store(self) -> SessionStore:
         """Return a new store of the kind that is configured."""
         store = self._make("store", self.store)
-        if not self.move_from:
-            return store
-        from .stores.moving import MovingStore
+        if self.move_from:
+            from .stores.moving import MovingStore
 
-        return MovingStore(store, self._make("move_from", self.move_from))
+            store = MovingStore(store, self._make("move_from", self.move_from))
+        self.equip(store)
+        return store
+
+    def equip(self, store: SessionStore) -> None:
+        """Give a store the keys that encrypt its values, unless it has some.
+
+        Raises:
+            ConfigError: the store does not encrypt, and the setting ``encrypt`` asks for it.
+        """
+        if self.encrypt and not store.seals:
+            raise ConfigError(
+                f"encrypt = true: the store {store.kind!r} does not encrypt. Use "
+                'store = "disk", "cookie", "redis" or "sql", or remove encrypt'
+            )
+        if self.secret_keys and store.sealer is None:
+            store.sealer = Sealer(self.secret_keys, seals=self.encrypt)
 
     def _make(self, setting: str, name: str) -> SessionStore:
         idle, absolute = self.lifetime, self.absolute_lifetime

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import ItemsView, Iterator, Mapping, MutableMapping, ValuesView
 from typing import Any, Final, NoReturn, Protocol, Self, SupportsIndex
 
-from ._ids import generate_id
+from ._ids import generate_id, owner_key
 from ._session.actor import ASK_TIMEOUT, SessionActor
 from ._session.messages import (
+    BelongTo,
     Clear,
     ExpireAfter,
     ExpireOnClose,
@@ -33,7 +35,7 @@ from ._session.messages import (
     SetDefault,
     Update,
 )
-from ._session.serialization import StoredSession
+from ._session.serialization import Owner, StoredSession
 from ._session.state import SessionState
 from ._session.values import JsonInput, copy_value, validate_items, validate_key, validate_value
 from ._validation import Duration, to_seconds
@@ -303,6 +305,28 @@ class Session(MutableMapping[str, Any]):
         something is put afterwards: that is a new session.
         """
         self._tell(Invalidate(self._owner.new_id()))
+
+    def belongs_to(self, owner: str | int | None, **noted: JsonInput) -> None:
+        """Say whose session this is, at a login: ``store.sessions(owner)`` lists it then.
+
+        ``store.destroy_all(owner)`` ends it with all others of the owner. What is stored is a
+        hash of the owner, and what was noted. After ``invalidate()`` the session belongs to
+        nobody.
+
+        Args:
+            owner: the id of a user: 7 and "7" are the same one. None: nobody.
+            noted: what a list of the owner's sessions is to show, as the device and the place.
+
+        Raises:
+            TypeError, ValueError: it is no id, or JSON does not have what is noted.
+
+        Example:
+            >>> session = Session.start(generate_id())
+            >>> session.belongs_to(7, device="Firefox on Linux")
+            >>> session.stop()
+        """
+        key = "" if owner is None else owner_key(owner)
+        self._tell(BelongTo(Owner(key, time.time(), validate_items(noted))))
 
     # How long it lives.
 

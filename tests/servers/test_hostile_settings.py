@@ -39,6 +39,7 @@ IN_NO_HEADER: Final = {
     "disk_directory", "disk_durability", "disk_mode", "move_from",
     "redis_url", "redis_prefix", "redis_max_connections",
     "sql_url", "sql_table", "sql_max_connections", "sql_prepare_threshold",
+    "owner_from_login", "transport", "encrypt", "metrics", "cookie_revocations", "cookie_overflow",
 }  # fmt: skip
 
 every_attack = pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS.keys())

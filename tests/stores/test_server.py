@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from glimr_session import SessionStore, StoreUnavailable
-from glimr_session.stores._commands import MADE, Acquire, Command, Entry, Extend, Find, Insert, Swap
+from glimr_session.stores._commands import (
+    MADE,
+    Acquire,
+    Command,
+    Entry,
+    Extend,
+    Find,
+    Insert,
+    Owned,
+    Register,
+    Swap,
+)
 from glimr_session.stores._server import ServerStore
 from glimr_session.testing.contract import ABSOLUTE, LIFETIME, StoreContract
 
@@ -19,6 +31,7 @@ class DictServer:
 
     def __init__(self) -> None:
         self.entries: dict[int, Entry] = {}
+        self.registered: dict[bytes, set[int]] = {}
         self.down = False
         self.commands: list[Command] = []
         self._lock = threading.Lock()
@@ -33,6 +46,11 @@ class DictServer:
     def _execute(self, command: Command) -> Any:
         if isinstance(command, Find):
             return self._with_key(command.key)
+        if isinstance(command, Register):
+            self.registered.setdefault(command.owner, set()).add(command.number)
+            return None
+        if isinstance(command, Owned):
+            return sorted(self.registered.get(command.owner, ()))
         if isinstance(command, Insert):
             entry = command.entry
             present = self.entries.get(entry.number) or self._with_key(entry.key)
@@ -68,6 +86,7 @@ class DictStore(ServerStore):
     """Keeps sessions on such a server, and asks the clock of this machine."""
 
     kind = "dict"
+    registers_owners = True
 
     def __init__(self) -> None:
         super().__init__(LIFETIME, ABSOLUTE, timeout=5.0)
@@ -75,6 +94,10 @@ class DictStore(ServerStore):
 
     def _executor(self) -> DictServer:
         return self.server
+
+    def _scan(self) -> Iterator[list[Entry]]:
+        self.server.execute(Find(b""))
+        yield [*self.server.entries.values()]
 
     def gc(self) -> int:
         from time import time

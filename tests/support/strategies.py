@@ -11,6 +11,7 @@ from glimr_session import StoredSession
 from glimr_session._session import messages
 from glimr_session._session.changes import ABSENT, Merged
 from glimr_session._session.messages import Message
+from glimr_session._session.serialization import Owner
 from glimr_session._session.state import SessionState
 from glimr_session.testing.contract import Transition, contents, keys, numbers, texts, values
 
@@ -52,6 +53,9 @@ _EDITS: Final[dict[type[Message], st.SearchStrategy[Message]]] = {
     messages.Keep: st.builds(messages.Keep, st.lists(keys, max_size=2).map(tuple)),
     messages.Reflash: st.builds(messages.Reflash),
     messages.ExpireAfter: st.builds(messages.ExpireAfter, st.sampled_from([0.0, 60.0, 1e6])),
+    messages.BelongTo: st.builds(
+        messages.BelongTo, st.builds(Owner, st.sampled_from(["", "a" * 64]), noted=contents)
+    ),
     messages.ExpireOnClose: st.builds(messages.ExpireOnClose, st.booleans()),
 }
 

@@ -136,6 +136,7 @@ class SessionManager:
             )
             cookie = SessionCookie(CookieSigner([secrets.token_hex()], "never set"))
             return StoreBinding(store, cookie, lifetime=1.0, policy=never)
+        config.equip(store)
         lifetime = config.lifetime_with(store)
         signer = CookieSigner(
             config.secret_keys,

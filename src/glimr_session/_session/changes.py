@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 from typing import Any, Final, TypeAlias
 
-from .serialization import Record, StoredSession, encode_value
+from .serialization import Owner, Record, StoredSession, encode_value
 from .values import Json, is_number, validate_value
 
 __all__ = [
@@ -184,6 +184,7 @@ class Changes(Record, frozen=True):
         lifetime: the idle timeout in seconds that the request gave this session, 0 for the
             store's own; None if it did not say.
         expire_on_close: whether the cookie ends with the browser; None if it did not say.
+        owner: who the session belongs to from now on; None if the request did not say.
     """
 
     base: StoredSession | None
@@ -195,6 +196,7 @@ class Changes(Record, frozen=True):
     invalidated: bool = False
     lifetime: float | None = None
     expire_on_close: bool | None = None
+    owner: Owner | None = None
 
     @property
     def id_changed(self) -> bool:
@@ -210,6 +212,7 @@ class Changes(Record, frozen=True):
             or self.invalidated
             or self.lifetime is not None
             or self.expire_on_close is not None
+            or self.owner is not None
             or (self.base is not None and self.id != self.base.id)
         )
 
@@ -244,6 +247,7 @@ class Changes(Record, frozen=True):
             expire_on_close=(
                 self.expire_on_close if later.expire_on_close is None else later.expire_on_close
             ),
+            owner=self.owner if later.owner is None else later.owner,
         )
 
     def replay(
@@ -303,6 +307,17 @@ class Changes(Record, frozen=True):
         if self.expire_on_close is not None:
             return self.expire_on_close
         return None if stored is None or self.invalidated else stored.expire_on_close
+
+    @property
+    def owner_bytes(self) -> bytes:
+        """What stands for the owner that they name, as 32 bytes; b"" for nobody, or none."""
+        return bytes.fromhex(self.owner.key) if self.owner is not None else b""
+
+    def owner_on(self, stored: StoredSession | None) -> Owner | None:
+        """Return who the session belongs to after these changes; None if nobody."""
+        if self.owner is not None:
+            return self.owner if self.owner.key else None
+        return None if stored is None or self.invalidated else stored.owner
 
 
 def result_of(edit: Edit) -> Json | Absent:

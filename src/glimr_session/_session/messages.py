@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from .changes import ABSENT, Added, Changes, CompareAndSet, Incremented, Merged, add
-from .serialization import Record
+from .serialization import Owner, Record
 from .state import SessionState
 from .values import Json
 
 __all__ = [
+    "BelongTo",
     "ChangeKeys",
     "Clear",
     "ExpireAfter",
@@ -273,6 +274,15 @@ class ExpireOnClose(Write, frozen=True):
 
     def apply(self, state: SessionState) -> Any:
         state.changes = state.changes._replace(expire_on_close=self.flag)
+
+
+class BelongTo(Write, frozen=True):
+    """Give the session to an owner, or to nobody."""
+
+    owner: Owner
+
+    def apply(self, state: SessionState) -> Any:
+        state.changes = state.changes._replace(owner=self.owner)
 
 
 class Regenerate(Write, frozen=True):

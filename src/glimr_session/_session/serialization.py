@@ -11,6 +11,7 @@ from .._ids import fingerprint
 from .values import MAX_BITS, Json, JsonInput, validate_items
 
 __all__ = [
+    "Owner",
     "Payload",
     "PayloadDecoder",
     "Record",
@@ -59,6 +60,20 @@ class Record(msgspec.Struct, frozen=True):
         ]
 
 
+class Owner(Record, frozen=True):
+    """Who a session belongs to.
+
+    Attributes:
+        key: what stands for the owner, see ``owner_key``; "" if it belongs to nobody.
+        since: when the session was given to the owner, in seconds since the epoch.
+        noted: what the application has noted of the session, such as the device.
+    """
+
+    key: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+    since: float = 0.0
+    noted: dict[str, Any] = {}  # msgspec makes a new one each time
+
+
 class StoredSession(Record, frozen=True, kw_only=True):
     """A session as a store hands it out.
 
@@ -71,6 +86,7 @@ class StoredSession(Record, frozen=True, kw_only=True):
         last_used_at: when the session was last used, likewise.
         lifetime: the session's own idle timeout in seconds, 0 for the store's.
         expire_on_close: whether its cookie ends with the browser; None for the configuration's.
+        owner: who it belongs to; None if nobody.
         marks: whatever the store needs to find this version of the session again. Nothing
             but the store looks into it.
     """
@@ -82,7 +98,13 @@ class StoredSession(Record, frozen=True, kw_only=True):
     last_used_at: float = 0.0
     lifetime: float = 0.0
     expire_on_close: bool | None = None
+    owner: Owner | None = None
     marks: Any = None
+
+    @property
+    def owner_bytes(self) -> bytes:
+        """What stands for its owner, as 32 bytes; b"" if it belongs to nobody."""
+        return b"" if self.owner is None else bytes.fromhex(self.owner.key)
 
 
 class Payload(msgspec.Struct, omit_defaults=True):
@@ -109,6 +131,7 @@ class SessionPayload(Payload, omit_defaults=True):
 
     lifetime: Annotated[float, msgspec.Meta(gt=0)] | None = None
     expire_on_close: bool | None = None
+    owner: Owner | None = None
 
 
 P = TypeVar("P", bound=Payload)
@@ -217,7 +240,8 @@ def _nests_deeper(value: bytes, levels: int) -> bool:
 
 def _holds_long_int(payload: Payload) -> bool:
     """Whether any int in the payload is longer than a session can hold."""
-    waiting: list[Any] = [payload.data, payload.flash]
+    owner: Owner | None = getattr(payload, "owner", None)
+    waiting: list[Any] = [payload.data, payload.flash, {} if owner is None else owner.noted]
     while waiting:
         item = waiting.pop()
         if type(item) is dict:

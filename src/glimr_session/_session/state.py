@@ -144,6 +144,7 @@ class SessionState:
                 marks=before.marks if before else None,
                 lifetime=self.lifetime,
                 expire_on_close=self.expire_on_close,
+                owner=changes.owner_on(base),
             )
         self.changes = Changes(base, changes.id)
         return changes

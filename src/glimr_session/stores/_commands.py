@@ -22,7 +22,9 @@ __all__ = [
     "Insert",
     "Lock",
     "Made",
+    "Owned",
     "Read",
+    "Register",
     "Steps",
     "Swap",
 ]
@@ -48,6 +50,7 @@ class Entry(Record, frozen=True):
         purge_after: when the server may remove it.
         commits: the marks of its last commits, the latest first.
         value: the rest, as JSON; ``TOMBSTONE`` if a login has ended it.
+        owner: what stands for its owner, 32 bytes; b"" if it belongs to nobody.
     """
 
     number: int
@@ -58,6 +61,7 @@ class Entry(Record, frozen=True):
     purge_after: float
     commits: bytes
     value: bytes
+    owner: bytes = b""
 
     def __repr__(self) -> str:
         """Show nothing of the value."""
@@ -130,6 +134,23 @@ class Extend(Record, frozen=True):
     purge_after: float
 
 
+class Owned(Record, frozen=True):
+    """Return the numbers of an owner's entries; some may be there no more, or another's."""
+
+    owner: bytes
+
+
+class Register(Record, frozen=True):
+    """List an entry under its owner for some seconds: where there is no index of owners.
+
+    It comes before the entry is written, so that no entry is missing from the list.
+    """
+
+    owner: bytes
+    number: int
+    seconds: float
+
+
 class Acquire(Record, frozen=True):
     """Wait until no other thread of the process commits to a session; return a ``Turn``.
 
@@ -140,7 +161,7 @@ class Acquire(Record, frozen=True):
     only_if_busy: bool = False
 
 
-Command: TypeAlias = Read | Find | Lock | Insert | Swap | Extend
+Command: TypeAlias = Read | Find | Lock | Insert | Swap | Extend | Owned | Register
 
 Steps: TypeAlias = Generator[Any, Any, R]
 """Yields commands, is sent their results, and returns its own."""

@@ -12,9 +12,18 @@ import time
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, ClassVar, Final, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeGuard, TypeVar
 
-from .._ids import join_cookie_value, key_and_number, number_for, split_cookie_value, storage_key
+from .._ids import (
+    handle_of,
+    join_cookie_value,
+    key_and_number,
+    number_for,
+    number_of,
+    owner_key,
+    split_cookie_value,
+    storage_key,
+)
 from .._log import logger
 from .._loops import on_asyncio
 from .._session.changes import Changes
@@ -34,7 +43,9 @@ from ._commands import (
     Insert,
     Lock,
     Made,
+    Owned,
     Read,
+    Register,
     Steps,
     Swap,
 )
@@ -57,7 +68,10 @@ from ._versions import (
     merged,
     same_session,
 )
-from .base import CommitResult, SessionStore
+from .base import CommitResult, SessionInfo, SessionStore, info_of, named
+
+if TYPE_CHECKING:
+    from ..session import Session
 
 __all__ = ["ServerStore", "missing_extra", "told_at_start"]
 
@@ -78,6 +92,13 @@ class ServerStore(SessionStore):
 
     atomic = True
     keeps_marks = True
+    lists_sessions = True
+    ends_owners = True
+    seals = True
+
+    registers_owners: ClassVar[bool] = False
+    """Whether the owner of an entry has to be registered, since the server has no index of
+    them. What is registered is renewed whenever a tenth of the idle timeout has passed."""
 
     asks_own_clock: ClassVar[bool] = True
     """Whether this machine's clock says that a session has expired; else the server's does."""
@@ -112,6 +133,27 @@ class ServerStore(SessionStore):
 
     def destroy(self, session_id: str) -> None:
         self._run(self._destroy(session_id))
+
+    def sessions(self, owner: str | int) -> list[SessionInfo]:
+        return self._run(self._sessions(owner_key(owner)))
+
+    def destroy_all(self, owner: str | int, *, except_: Session | str | None = None) -> int:
+        return self._run(self._destroy_all(owner_key(owner), except_))
+
+    def all_sessions(self) -> Iterator[SessionInfo]:
+        for batch in self._scan():
+            now = time.time()
+            for entry in batch:
+                found = self._in_entry(entry, "", now)[0]
+                if found is not None:
+                    yield info_of(found, len(entry.value))
+
+    @abstractmethod
+    def _scan(self) -> Iterator[list[Entry]]:
+        """Yield all entries in batches, in no order."""
+
+    def handle_of(self, session: Session | str) -> str:
+        return self._run(self._handle_of(named(session)))
 
     def find(self, cookie_value: str) -> tuple[StoredSession | None, bool]:
         return self._run(self._find(cookie_value))
@@ -148,6 +190,18 @@ class ServerStore(SessionStore):
         if executor is None:
             return await super().ahas_moved(cookie_value)
         return await self._arun(self._has_moved(cookie_value), executor)
+
+    async def asessions(self, owner: str | int) -> list[SessionInfo]:
+        executor = self._loop_executor()
+        if executor is None:
+            return await super().asessions(owner)
+        return await self._arun(self._sessions(owner_key(owner)), executor)
+
+    async def adestroy_all(self, owner: str | int, *, except_: Session | str | None = None) -> int:
+        executor = self._loop_executor()
+        if executor is None:
+            return await super().adestroy_all(owner, except_=except_)
+        return await self._arun(self._destroy_all(owner_key(owner), except_), executor)
 
     async def adestroy(self, session_id: str) -> None:
         executor = self._loop_executor()
@@ -209,14 +263,23 @@ class ServerStore(SessionStore):
         return None if entry is None else self._readable(entry, session_id, time.time())
 
     def _find(self, cookie_value: str) -> Steps[tuple[StoredSession | None, bool]]:
-        session_id, number = split_cookie_value(cookie_value)
-        entry = yield from self._locate(session_id, number)
-        if entry is None or has_left(entry.value):
-            return None, entry is not None
+        entry = yield from self._named(cookie_value)
+        if entry is None:
+            return None, False
+        named_by_handle = number_of(cookie_value) is not None
+        session_id = "" if named_by_handle else split_cookie_value(cookie_value)[0]
+        return self._in_entry(entry, session_id, time.time())
+
+    def _in_entry(
+        self, entry: Entry, session_id: str, now: float
+    ) -> tuple[StoredSession | None, bool]:
+        """Return the session in an entry, and whether it is leaving, or has left."""
+        if has_left(entry.value):
+            return None, True
         leaving = is_leaving(entry.value)
         if leaving:
             entry = entry._replace(value=entry.value.removeprefix(LEAVING))
-        return self._readable(entry, session_id, time.time()), leaving
+        return self._readable(entry, session_id, now), leaving
 
     def _leave(self, stored: StoredSession) -> Steps[StoredSession | None]:
         nonce = secrets.token_bytes(NONCE_SIZE)
@@ -250,7 +313,7 @@ class ServerStore(SessionStore):
         nonce, revision, commits = secrets.token_bytes(NONCE_SIZE), secrets.randbits(48), b""
         if isinstance(stored.marks, Marks):
             number, revision = stored.marks.number, stored.marks.revision + ARRIVAL
-            commits = stored.marks.commits[: NONCE_SIZE * (NONCES - 1)]
+            key, commits = stored.marks.key, stored.marks.commits[: NONCE_SIZE * (NONCES - 1)]
         entry = Entry(
             number,
             key,
@@ -259,8 +322,10 @@ class ServerStore(SessionStore):
             revision,
             self._purge_after(created_at, last_used_at, lifetime),
             nonce + commits,
-            adopted(stored, revision),
+            self._sealed(adopted(stored, revision), key),
+            stored.owner_bytes,
         )
+        yield from self._registering(entry, lifetime)
         present: Entry | Made | None = yield Insert(entry)
         while not (isinstance(present, Made) or (present is not None and present.has_made(nonce))):
             if present is None:  # it has just gone
@@ -278,7 +343,10 @@ class ServerStore(SessionStore):
             return False
         marks: Marks = stored.marks
         now = last_use(stored, time.time())
-        purge_after = self._purge_after(stored.created_at, now, stored.lifetime or self.lifetime)
+        lifetime = stored.lifetime or self.lifetime
+        purge_after = self._purge_after(stored.created_at, now, lifetime)
+        if stored.owner is not None and self._must_register(stored, Changes(stored, stored.id)):
+            yield self._registration(stored.owner_bytes, marks.number, lifetime)
         extended: bool = yield Extend(marks.number, marks.key, now, purge_after)
         return extended
 
@@ -296,12 +364,48 @@ class ServerStore(SessionStore):
 
     def _destroy(self, cookie_value: str) -> Steps[None]:
         """Remove an entry also if it is unreadable, or has expired by a clock that may be ahead."""
-        session_id, number = split_cookie_value(cookie_value)
-        entry = yield from self._locate(session_id, number)
-        key = storage_key(session_id)
-        while isinstance(entry, Entry) and entry.key == key and not self._is_mark(entry):
-            after = self._end(entry.number, key, entry.revision + 1, b"")
+        entry = yield from self._named(cookie_value)
+        by_handle = number_of(cookie_value) is not None
+        key = entry.key if entry is not None else b""
+        while (
+            isinstance(entry, Entry)
+            and (by_handle or entry.key == key)
+            and not self._is_mark(entry)
+        ):
+            after = self._end(entry.number, entry.key, entry.revision + 1, b"")
             entry = yield from self._swap_end(Swap(entry.number, entry.revision, after))
+
+    def _sessions(self, owner: str) -> Steps[list[SessionInfo]]:
+        found = []
+        for number in (yield Owned(bytes.fromhex(owner))):
+            entry: Entry | None = yield Read(number)
+            stored = None if entry is None else self._in_entry(entry, "", time.time())[0]
+            if entry is not None and _is_of(stored, owner):
+                found.append(info_of(stored, len(entry.value)))
+        return sorted(found, key=lambda info: -info.last_used_at)
+
+    def _destroy_all(self, owner: str, except_: Session | str | None) -> Steps[int]:
+        kept = ""
+        if except_ is not None:
+            kept = yield from self._handle_of(named(except_))
+        ended = 0
+        for number in (yield Owned(bytes.fromhex(owner))):
+            if handle_of(number) == kept:
+                continue
+            entry: Entry | Made | None = yield Read(number)
+            while isinstance(entry, Entry):
+                if not _is_of(self._in_entry(entry, "", time.time())[0], owner):
+                    break
+                after = self._end(number, entry.key, entry.revision + 1, b"")
+                entry = yield from self._swap_end(Swap(number, entry.revision, after))
+                ended += entry is MADE
+        return ended
+
+    def _handle_of(self, name: str) -> Steps[str]:
+        entry = yield from self._named(name)
+        if entry is None or self._in_entry(entry, "", time.time())[0] is None:
+            return ""
+        return handle_of(entry.number)
 
     def _commit(self, changes: Changes) -> Steps[CommitResult]:
         base = changes.base
@@ -332,6 +436,9 @@ class ServerStore(SessionStore):
             lifetime = found.lifetime or self.lifetime
             used_after = time.time() - lifetime if self.asks_own_clock else -math.inf
             swap = Swap(marks.number, marks.revision, after, used_after)
+            if after is not None and after.owner and self._must_register(found, changes):
+                own_lifetime = changes.lifetime_on(found) or self.lifetime
+                yield self._registration(after.owner, marks.number, own_lifetime)
             ends = login is CommitResult.EMPTY
             present: Any = (yield from self._swap_end(swap)) if ends else (yield swap)
             if present is MADE or (present is not None and present.has_made(nonce)):
@@ -366,7 +473,10 @@ class ServerStore(SessionStore):
         now = time.time()
         key = storage_key(changes.id)
         purge_after = self._purge_after(now, now, changes.lifetime_on(None) or self.lifetime)
-        entry = Entry(number_for(key), key, now, now, revision, purge_after, nonce, value)
+        value = self._sealed(value, key)
+        owner = changes.owner_bytes
+        entry = Entry(number_for(key), key, now, now, revision, purge_after, nonce, value, owner)
+        yield from self._registering(entry, changes.lifetime_on(None) or self.lifetime)
         present: Entry | Made | None = yield Insert(entry)
         while not (isinstance(present, Made) or (present is not None and present.has_made(nonce))):
             if present is None:  # it has just gone
@@ -376,6 +486,7 @@ class ServerStore(SessionStore):
                 present = yield Swap(present.number, present.revision, entry)
             else:
                 entry = entry._replace(number=secrets.randbits(63) or 1)
+                yield from self._registering(entry, changes.lifetime_on(None) or self.lifetime)
                 present = yield Insert(entry)
         return CommitResult.stored(join_cookie_value(changes.id, entry.number))
 
@@ -409,6 +520,32 @@ class ServerStore(SessionStore):
         return CommitResult.GONE
 
     # Entries.
+
+    def _named(self, name: str) -> Steps[Entry | None]:
+        """Return the entry of an id, a cookie value or a handle."""
+        number = number_of(name)
+        if number is None:
+            return (yield from self._locate(*split_cookie_value(name)))
+        entry: Entry | None = yield Read(number)
+        return entry
+
+    def _registering(self, entry: Entry, lifetime: float) -> Steps[None]:
+        if entry.owner and self.registers_owners:
+            yield self._registration(entry.owner, entry.number, lifetime)
+
+    def _must_register(self, found: StoredSession, changes: Changes) -> bool:
+        """Whether a use of a session renews what is registered: once per tenth of its life."""
+        if not self.registers_owners:
+            return False
+        tenth = (found.lifetime or self.lifetime) / 10
+        return (
+            changes.owner is not None
+            or changes.lifetime is not None
+            or time.time() // tenth != found.last_used_at // tenth
+        )
+
+    def _registration(self, owner: bytes, number: int, lifetime: float) -> Register:
+        return Register(owner, number, 1.2 * lifetime)  # a use may be renewed a tenth later
 
     def _locate(self, session_id: str, number: int) -> Steps[Entry | None]:
         """Return the entry of an id; most likely it has this number."""
@@ -459,7 +596,9 @@ class ServerStore(SessionStore):
 
     def _readable(self, entry: Entry, session_id: str, now: float) -> StoredSession | None:
         """Return the session in an entry, if it is readable and has not expired."""
-        content = decode_content(entry.value) if 0 <= entry.revision < _MAX_REVISION else None
+        content = None
+        if 0 <= entry.revision < _MAX_REVISION:
+            content = decode_content(entry.value, entry.key, self.sealer)
         if content is None:
             if entry.value != TOMBSTONE and not entry.value.startswith(LEAVING):
                 logger.warning(
@@ -479,6 +618,7 @@ class ServerStore(SessionStore):
             last_used_at=entry.last_used_at,
             lifetime=content.lifetime or 0.0,
             expire_on_close=content.expire_on_close,
+            owner=content.owner,
             marks=Marks(
                 entry.number,
                 entry.key,
@@ -513,7 +653,15 @@ class ServerStore(SessionStore):
         since = opened.revision if opened is not None and opened.number == marks.number else 0
         value = merged(found, marks.flashed, revision, changes, since)
         key = key_and_number(changes.id)[0] if moves else marks.key
-        return Entry(marks.number, key, created_at, now, revision, purge_after, commits, value)
+        value = self._sealed(value, key)
+        owner = changes.owner_on(found)
+        owner_bytes = b"" if owner is None else bytes.fromhex(owner.key)
+        return Entry(
+            marks.number, key, created_at, now, revision, purge_after, commits, value, owner_bytes
+        )
+
+    def _sealed(self, value: bytes, key: bytes) -> bytes:
+        return value if self.sealer is None else self.sealer.seal(value, key)
 
     def _end(self, number: int, key: bytes, revision: int, commits: bytes) -> Entry | None:
         """Return what is left of a session that has ended, and by no login: mostly nothing."""
@@ -552,6 +700,10 @@ class ServerStore(SessionStore):
     def _is_recent(self, entry: Entry, now: float) -> bool:
         """Whether the id of an entry was made, or its session ended, less than ``overlap`` ago."""
         return abs(now - entry.created_at) < self.overlap
+
+
+def _is_of(stored: StoredSession | None, owner: str) -> TypeGuard[StoredSession]:
+    return stored is not None and stored.owner is not None and stored.owner.key == owner
 
 
 @contextmanager

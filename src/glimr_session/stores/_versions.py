@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from .._session.changes import Changes
+from .._session.sealing import SEALED, Sealer
 from .._session.serialization import (
     PayloadDecoder,
     Record,
@@ -77,7 +78,25 @@ class Content(SessionPayload, omit_defaults=True):
     flashed: dict[str, int] = msgspec.field(default_factory=dict)
 
 
-decode_content: Final = PayloadDecoder(Content)
+_decode: Final = PayloadDecoder(Content)
+
+
+def decode_content(value: bytes, key: bytes, sealer: Sealer | None) -> Content | None:
+    """Return the content of a session, or None if it is unreadable.
+
+    Args:
+        value: as it is stored.
+        key: what it is stored under, and was sealed for.
+        sealer: opens it, if it is sealed.
+
+    Raises:
+        StoreUnavailable: it is sealed, and the package that opens it is not installed.
+    """
+    content = _decode(value)
+    if content is None and sealer is not None and value.startswith(SEALED):
+        opened = sealer.open(value, key)
+        content = None if opened is None else _decode(opened)
+    return content
 
 
 class Marks(Record, frozen=True):
@@ -193,6 +212,7 @@ def _encode(
             flash=flash,
             lifetime=changes.lifetime_on(found) or None,
             expire_on_close=changes.expire_on_close_on(found),
+            owner=changes.owner_on(found),
             flashed=flashed,
         )
     )

@@ -5,16 +5,20 @@ from __future__ import annotations
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import ClassVar, Final, Literal, ParamSpec, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, NoReturn, ParamSpec, TypeAlias, TypeVar
 
-from .._ids import split_cookie_value
+from .._ids import handle_of, join_cookie_value, split_cookie_value
 from .._loops import in_thread
 from .._session.changes import Changes
-from .._session.serialization import Record, StoredSession
+from .._session.sealing import Sealer
+from .._session.serialization import Owner, Record, StoredSession
 from .._session.values import Json, validate_items
-from ..errors import StoreUnavailable
+from ..errors import ConfigError, StoreUnavailable
+
+if TYPE_CHECKING:
+    from ..session import Session
 
 __all__ = [
     "DEFAULT_LIFETIME",
@@ -22,8 +26,12 @@ __all__ = [
     "CommitResult",
     "Data",
     "NullStore",
+    "Owner",
+    "SessionInfo",
     "SessionStore",
     "StoredSession",
+    "info_of",
+    "named",
     "new",
     "time_left",
 ]
@@ -72,6 +80,28 @@ CommitResult.GONE = CommitResult("gone")
 CommitResult.BUSY = CommitResult("busy")
 
 
+class SessionInfo(Record, frozen=True, kw_only=True):
+    """A session in a list of sessions.
+
+    Attributes:
+        handle: names the session for ``SessionStore.destroy``. It is no id, opens nothing, and
+            stays the same when the id changes.
+        created_at: when the id was made, in seconds since the epoch.
+        last_used_at: when the session was last used, likewise. It may lag behind by a tenth of
+            the idle timeout.
+        noted: what ``Session.belongs_to`` was given, as the device and the place.
+        size: bytes that are stored of it.
+        owner_key: what stands for its owner; "" if it belongs to nobody.
+    """
+
+    handle: str
+    created_at: float
+    last_used_at: float
+    noted: Data = {}  # noqa: RUF012  # msgspec makes a new one each time
+    size: int = 0
+    owner_key: str = ""
+
+
 class SessionStore(ABC):
     """A place where sessions are kept between requests.
 
@@ -113,6 +143,24 @@ class SessionStore(ABC):
     expires_by_itself: ClassVar[bool] = False
     """Whether the storage removes expired sessions by itself. Then ``gc`` removes nothing,
     and requests never start a cleanup."""
+
+    lists_sessions: ClassVar[bool] = False
+    """Whether ``sessions``, ``all_sessions`` and ``handle_of`` work."""
+
+    ends_owners: bool = False
+    """Whether ``destroy_all`` works."""
+
+    seals: ClassVar[bool] = False
+    """Whether the store uses ``sealer``."""
+
+    sealer: Sealer | None = None
+    """Opens values that are encrypted; and encrypts them, with the setting ``encrypt``. The
+    configuration sets it."""
+
+    note: Callable[[str], object] = staticmethod(lambda event: None)  # noqa: ARG005
+    """Called with what a store alone knows of: "merged" (a commit onto a version that another
+    request has made), "conflict" (another commit came between reading and writing), "retry" (an
+    answer was lost, and the operation was tried again). Metrics set it."""
 
     max_cookie_size: ClassVar[int | None] = None
     """The largest ``cookie_value`` in bytes, or None where it is only an id."""
@@ -230,13 +278,74 @@ class SessionStore(ABC):
         """
         return False
 
+    # Owners and lists.
+
+    def sessions(self, owner: str | int) -> list[SessionInfo]:
+        """Return the living sessions of an owner, the one that was used last first.
+
+        Args:
+            owner: as for ``Session.belongs_to``.
+
+        Raises:
+            ConfigError: the store keeps no list; see ``lists_sessions``.
+            StoreUnavailable: the storage cannot be read.
+        """
+        self._refuse("sessions()")
+
+    def destroy_all(self, owner: str | int, *, except_: Session | str | None = None) -> int:
+        """End all sessions of an owner but one; return how many were ended.
+
+        No commit that a request is at work on brings one back. A login that commits after this
+        has begun is another session: change the password first.
+
+        Args:
+            owner: as for ``Session.belongs_to``.
+            except_: the session that stays: the one of this request, or an id, a cookie value
+                or a handle.
+
+        Raises:
+            ConfigError: the store knows no owners; see ``ends_owners``.
+            StoreUnavailable: the storage cannot be written. Some may have been ended.
+        """
+        self._refuse("destroy_all()")
+
+    def all_sessions(self) -> Iterator[SessionInfo]:
+        """Yield all living sessions, in no order, read in batches.
+
+        What begins or ends meanwhile may be in it or not. One that is leaving for another store
+        is in it.
+
+        Raises:
+            ConfigError, StoreUnavailable: as ``sessions``.
+        """
+        self._refuse("all_sessions()")
+
+    def handle_of(self, session: Session | str) -> str:
+        """Return the handle of a session; "" if it is not stored.
+
+        Args:
+            session: the one of this request, or an id, or a cookie value.
+
+        Raises:
+            ConfigError, StoreUnavailable: as ``sessions``.
+        """
+        self._refuse("handle_of()")
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise ConfigError(
+            f"{what}: the store {self.kind!r} keeps no list of sessions. Use "
+            'store = "disk", "redis" or "sql"; to end sessions in cookies, set '
+            '[cookie] revocations = "disk"'
+        )
+
     # For MovingStore. A store that is atomic overrides all four: each is one atomic step there,
     # and what has left, or has ended while ``remembers_ends`` is set, is not adopted again.
 
     def find(self, cookie_value: str) -> tuple[StoredSession | None, bool]:
         """Return what ``open`` does, or else a session that is leaving, and whether it is.
 
-        None and True: it has left for the other store.
+        None and True: it has left for the other store. A handle is taken too, by a store that
+        ``lists_sessions``; then the session has no id, and ``adopt`` goes by its marks.
         """
         return self.open(cookie_value), False
 
@@ -309,6 +418,14 @@ class SessionStore(ABC):
         """As ``has_moved``, without blocking the event loop: in a thread."""
         return await in_thread(self.has_moved, cookie_value)
 
+    async def asessions(self, owner: str | int) -> list[SessionInfo]:
+        """As ``sessions``, without blocking the event loop: in a thread."""
+        return await in_thread(self.sessions, owner)
+
+    async def adestroy_all(self, owner: str | int, *, except_: Session | str | None = None) -> int:
+        """As ``destroy_all``, without blocking the event loop: in a thread."""
+        return await in_thread(lambda: self.destroy_all(owner, except_=except_))
+
     async def adestroy(self, session_id: str) -> None:
         """As ``destroy``, without blocking the event loop: in a thread."""
         await in_thread(self.destroy, session_id)
@@ -335,7 +452,11 @@ class SessionStore(ABC):
         self.commit(begun)
 
     def destroy(self, session_id: str) -> None:
-        """Remove a session at once, by id or cookie value; one that is not there is fine."""
+        """Remove a session at once; one that is not there is fine.
+
+        Args:
+            session_id: an id, a cookie value, or the handle in a list of sessions.
+        """
         stored = self.open(session_id)
         if stored is not None:
             self.commit(Changes(stored, stored.id, cleared=True, invalidated=True))
@@ -383,6 +504,29 @@ class _Claim:
 
     def __init__(self, time: float) -> None:
         self.time = time
+
+
+def named(session: Session | str) -> str:
+    """Return what a store finds a session by: what it was stored under when it was opened."""
+    if isinstance(session, str):
+        return session
+    base = session.state().changes.base
+    if base is None:
+        return ""
+    return join_cookie_value(base.id, getattr(base.marks, "number", 0))
+
+
+def info_of(stored: StoredSession, size: int) -> SessionInfo:
+    """Return what a list says of a session; its marks have a number."""
+    owner = stored.owner
+    return SessionInfo(
+        handle=handle_of(stored.marks.number),
+        created_at=stored.created_at,
+        last_used_at=stored.last_used_at,
+        noted={} if owner is None else owner.noted,
+        size=size,
+        owner_key="" if owner is None else owner.key,
+    )
 
 
 def time_left(since: object, interval: float, now: float) -> float:

@@ -87,6 +87,7 @@ class CookieStore(SessionStore):
             last_used_at=content.last_used_at,
             lifetime=content.lifetime or 0.0,
             expire_on_close=content.expire_on_close,
+            owner=content.owner,
         )
 
     def commit(self, changes: Changes, *, wait: bool = True) -> CommitResult:
@@ -113,6 +114,7 @@ class CookieStore(SessionStore):
             last_used_at=now,
             lifetime=changes.lifetime_on(base) or None,
             expire_on_close=changes.expire_on_close_on(base),
+            owner=changes.owner_on(base),
         )
         return CommitResult.stored(_cookie_value(content))
 

@@ -16,22 +16,36 @@ from __future__ import annotations
 import hashlib
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from .._ids import join_cookie_value, split_cookie_value
+from .._ids import join_cookie_value, number_of, split_cookie_value
 from .._session.changes import Changes
+from .._session.sealing import Sealer
 from .._session.serialization import StoredSession
 from .._session.values import JsonInput, validate_items
 from .._validation import Duration, to_seconds
 from ..errors import ConfigError, StoreUnavailable
 from ._versions import REMEMBERED, Marks
-from .base import CommitResult, Data, SessionStore
+from .base import CommitResult, Data, SessionInfo, SessionStore, named
+
+if TYPE_CHECKING:
+    from ..session import Session
 
 __all__ = ["ForeignSessions", "MovingStore"]
 
-_DECLARED: Final = ("kind", "server_side", "atomic", "finds_by_id", "max_cookie_size", "overlap")
+_DECLARED: Final = (
+    "kind",
+    "server_side",
+    "atomic",
+    "finds_by_id",
+    "max_cookie_size",
+    "overlap",
+    "lists_sessions",
+    "ends_owners",
+    "seals",
+)
 
 # Attempts to move a session, or to find it, while other requests move it or commit to it.
 _TRIES: Final = 100
@@ -89,7 +103,23 @@ class MovingStore(SessionStore):
         self.former_kinds = tuple(kind for kind in kinds if kind != store.kind)
         self.former_cookie = former.former_cookie
 
+    @property
+    def sealer(self) -> Sealer | None:
+        return self._new.sealer
+
+    @sealer.setter
+    def sealer(self, sealer: Sealer | None) -> None:
+        self._new.sealer = self._old.sealer = sealer
+
+    def find(self, cookie_value: str) -> tuple[StoredSession | None, bool]:
+        coming = self._locate(cookie_value) if self._old.server_side else None
+        if coming is None:
+            return self._new.find(cookie_value)
+        return coming.stored, coming.leaving
+
     def open(self, cookie_value: str) -> StoredSession | None:
+        if number_of(cookie_value) is not None:
+            return None
         if not self._old.server_side:
             found = None if _is_foreign(cookie_value) else self._new.open(cookie_value)
             return found or self._open_cookie(cookie_value)
@@ -160,7 +190,47 @@ class MovingStore(SessionStore):
             return self._new.has_moved(cookie_value)
         return self._new.has_moved(cookie_value) or self._old.has_moved(cookie_value)
 
+    def sessions(self, owner: str | int) -> list[SessionInfo]:
+        found = {info.handle: info for store in self._listing for info in store.sessions(owner)}
+        return sorted(found.values(), key=lambda info: -info.last_used_at)
+
+    def destroy_all(self, owner: str | int, *, except_: Session | str | None = None) -> int:
+        kept = "" if except_ is None else self.handle_of(except_)
+        ended = 0
+        for _ in range(_TRIES):
+            others = [info.handle for info in self.sessions(owner) if info.handle != kept]
+            for handle in others:
+                self.destroy(handle)
+            ended += len(others)
+            if not others:
+                break
+        if self._old.ends_owners and not self._old.server_side:
+            ended += self._old.destroy_all(owner, except_=except_)
+        return ended
+
+    def all_sessions(self) -> Iterator[SessionInfo]:
+        for store in self._listing:
+            yield from store.all_sessions()
+
+    def handle_of(self, session: Session | str) -> str:
+        name = named(session)
+        handles = (store.handle_of(name) for store in reversed(self._listing))
+        return next(filter(None, handles), "")
+
+    @property
+    def _listing(self) -> list[SessionStore]:
+        """The stores that list sessions, the new one last."""
+        return [store for store in (self._old, self._new) if store.lists_sessions]
+
     def destroy(self, session_id: str) -> None:
+        if number_of(session_id) is not None:
+            coming = self._locate(session_id) if self._old.lists_sessions else None
+            if coming is not None:  # forward, or a request that is moving it brings it back
+                self._fetch(coming.stored, coming)
+            self._new.destroy(session_id)
+            if self._old.lists_sessions:
+                self._old.destroy(session_id)
+            return
         super().destroy(session_id)
         self._new.destroy(session_id)  # what cannot be read
         self._old.destroy(session_id)
@@ -317,6 +387,7 @@ class _Coming:
         self.stored = stored
         self.leaving = leaving
         self.present = present
+        self.number: int = getattr(stored.marks, "number", 0)
         self.arrived: StoredSession | None = None  # for the next commit of this request
         self.committed = False
 

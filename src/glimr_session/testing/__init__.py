@@ -48,7 +48,8 @@ def __getattr__(name: str) -> Any:
     try:
         import pytest
 
-        pytest.register_assert_rewrite(f"{__name__}.contract")
+        for part in ("contract", "owners", "requests"):
+            pytest.register_assert_rewrite(f"{__name__}.{part}")
         from .contract import StoreContract
     except ModuleNotFoundError as error:
         raise ImportError(

@@ -79,6 +79,26 @@ _CLAIM_COLLECTION: Final = """
     WHERE value IS ? OR typeof(value) NOT IN ('real', 'integer')
 """
 _FORGET_COLLECTION: Final = "DELETE FROM Settings WHERE key = ?"
+# Who sessions belong to, by their rowid: a table of our own beside diskcache's, made by the first
+# session that belongs to somebody.
+_OWNERS: Final = "glimr_session_owners"
+_MAKE_OWNERS: Final = (
+    f"CREATE TABLE IF NOT EXISTS {_OWNERS} (number INTEGER PRIMARY KEY, owner BLOB NOT NULL)",
+    f"CREATE INDEX IF NOT EXISTS {_OWNERS}_owner ON {_OWNERS} (owner)",
+)
+_HAS_OWNERS: Final = f"SELECT 1 FROM sqlite_master WHERE name = '{_OWNERS}'"  # noqa: S608
+_GIVE: Final = f"INSERT OR REPLACE INTO {_OWNERS} (number, owner) VALUES (?, ?)"  # noqa: S608
+_TAKE: Final = f"DELETE FROM {_OWNERS} WHERE number = ?"  # noqa: S608
+_TAKE_EXPIRED: Final = f"""
+    DELETE FROM {_OWNERS} WHERE number IN
+    (SELECT rowid FROM Cache WHERE expire_time < ? ORDER BY expire_time LIMIT ?)
+    AND number NOT IN (SELECT rowid FROM Cache
+        WHERE rowid = number AND coalesce(min(access_time + ?, store_time + ?), 0) >= ?)
+"""  # noqa: S608
+_OWNED: Final = f"""
+    SELECT {_COLUMNS} WHERE rowid IN (SELECT number FROM {_OWNERS} WHERE owner = ?) AND raw = 1
+"""  # noqa: S608
+_SCAN: Final = f"SELECT {_COLUMNS} WHERE rowid > ? AND raw = 1 ORDER BY rowid LIMIT ?"
 _CORRECT_EXPIRY: Final = """
     UPDATE Cache SET expire_time = min(access_time + ?, store_time + ?) WHERE rowid IN
     (SELECT rowid FROM Cache WHERE expire_time < ? ORDER BY expire_time LIMIT ?)
@@ -129,15 +149,21 @@ class SessionConnection(sqlite3.Connection):
         found: Found | None = self.execute(_FIND, (rowid,)).fetchone()
         return found
 
-    def insert(self, rowid: int, row: Row) -> None:
-        """Insert a row, replacing any row with the same key; random rowid if it is taken."""
+    def insert(self, rowid: int, row: Row) -> int:
+        """Insert a row, replacing any row with the same key; random rowid if it is taken.
+
+        Returns:
+            The rowid.
+        """
         fields = (*row, checksum(row.key, row.value))
         try:
             self.execute(_INSERT, (*fields, rowid))
         except sqlite3.IntegrityError:
             with nullcontext() if self.in_transaction else self.transaction():
                 self.execute(_DELETE_KEY, (row.key,))
-                self.execute(_INSERT, (*fields, secrets.randbits(63) or 1))
+                rowid = secrets.randbits(63) or 1
+                self.execute(_INSERT, (*fields, rowid))
+        return rowid
 
     def replace(self, rowid: int, row: Row) -> None:
         """Replace everything in a row, the key included."""
@@ -160,6 +186,31 @@ class SessionConnection(sqlite3.Connection):
         """Delete a row that was found in the same transaction."""
         if self.execute(_DELETE, (rowid, key)).rowcount != 1:
             raise sqlite3.DatabaseError("malformed: the index leads to another session")
+        if self._has_owners():
+            self.execute(_TAKE, (rowid,))
+
+    def give(self, rowid: int, owner: bytes) -> None:
+        """Record who a session belongs to, in the transaction that writes it; b"" is nobody."""
+        if owner:
+            for statement in _MAKE_OWNERS:
+                self.execute(statement)
+            self.execute(_GIVE, (rowid, owner))
+        elif self._has_owners():
+            self.execute(_TAKE, (rowid,))
+
+    def owned(self, owner: bytes) -> list[Found]:
+        """Return the rows of an owner."""
+        if self._has_owners():
+            return self.execute(_OWNED, (owner,)).fetchall()
+        self.find_by_rowid(0)  # a damaged file is no empty list
+        return []
+
+    def scan(self, after: int, limit: int) -> list[Found]:
+        """Return the next rows whose rowid is larger, in the order of rowids."""
+        return self.execute(_SCAN, (after, limit)).fetchall()
+
+    def _has_owners(self) -> bool:
+        return self.execute(_HAS_OWNERS).fetchone() is not None
 
     def has_expired(self, now: float) -> tuple[int, int] | None:
         """Return None if no row has expired, else a token.
@@ -177,7 +228,12 @@ class SessionConnection(sqlite3.Connection):
         Rows that were used less than ``idle`` seconds ago and made less than ``absolute``
         seconds ago are left; ``correct_expiry`` is for them.
         """
-        return self.execute(_REMOVE_EXPIRED, (now, limit, idle, absolute, now)).rowcount
+        arguments = (now, limit, idle, absolute, now)
+        if not self._has_owners():
+            return self.execute(_REMOVE_EXPIRED, arguments).rowcount
+        with self.transaction():
+            self.execute(_TAKE_EXPIRED, arguments)
+            return self.execute(_REMOVE_EXPIRED, arguments).rowcount
 
     def correct_expiry(self, now: float, idle: float, absolute: float, limit: int) -> None:
         """Recompute ``expire_time`` of rows past it but still alive under today's lifetimes."""

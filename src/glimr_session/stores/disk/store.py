@@ -7,12 +7,21 @@ import os
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext, suppress
 from datetime import timedelta
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from ..._ids import join_cookie_value, key_and_number, number_for, split_cookie_value, storage_key
+from ..._ids import (
+    handle_of,
+    join_cookie_value,
+    key_and_number,
+    number_for,
+    number_of,
+    owner_key,
+    split_cookie_value,
+    storage_key,
+)
 from ..._log import logger
 from ..._loops import in_thread, sleep
 from ..._session.changes import Changes
@@ -37,11 +46,22 @@ from .._versions import (
     merged,
     same_session,
 )
-from ..base import DEFAULT_LIFETIME, CommitResult, SessionStore, time_left
+from ..base import (
+    DEFAULT_LIFETIME,
+    CommitResult,
+    SessionInfo,
+    SessionStore,
+    info_of,
+    named,
+    time_left,
+)
 from .database import Database
 from .directory import Directory, expand_directory
 from .pool import WouldBlock
 from .queries import Found, Row, SessionConnection, checksum
+
+if TYPE_CHECKING:
+    from ...session import Session
 
 __all__ = ["DiskStore", "disk_store"]
 
@@ -70,6 +90,8 @@ _CROWD: Final = 10
 # A row is in the table and in two indexes, and seldom on a page that is in the log already;
 # diskcache's triggers change its Settings.
 _PAGES_PER_ROW: Final = 3
+
+_SCANNED: Final = 200  # rows that a list of all sessions reads at a time
 
 
 class DiskStore(SessionStore):
@@ -108,6 +130,9 @@ class DiskStore(SessionStore):
     kind = "disk"
     atomic = True
     keeps_marks = True
+    lists_sessions = True
+    ends_owners = True
+    seals = True
 
     def __init__(
         self,
@@ -153,13 +178,13 @@ class DiskStore(SessionStore):
                 return self._commit_now(changes)
             except WouldBlock:
                 return CommitResult.BUSY
-        result = self._database.write(self._commit, changes, _prepared(changes))
+        result = self._database.write(self._commit, changes, self._prepared(changes))
         if self._unreadable:
             self._tell_unreadable()
         return result
 
     def _commit_now(self, changes: Changes) -> CommitResult:
-        return self._database.write_now(self._commit, changes, _prepared(changes))
+        return self._database.write_now(self._commit, changes, self._prepared(changes))
 
     def touch(self, cookie_value: str) -> bool:
         touched = self._database.write(self._touch, cookie_value)
@@ -172,6 +197,22 @@ class DiskStore(SessionStore):
 
     def destroy(self, session_id: str) -> None:
         self._database.write(self._destroy, session_id)
+
+    def sessions(self, owner: str | int) -> list[SessionInfo]:
+        return self._database.read(self._sessions, owner_key(owner))
+
+    def destroy_all(self, owner: str | int, *, except_: Session | str | None = None) -> int:
+        kept = None if except_ is None else number_of(self.handle_of(except_))
+        return self._database.write(self._destroy_all, owner_key(owner), kept)
+
+    def all_sessions(self) -> Iterator[SessionInfo]:
+        after = 0
+        while rows := self._database.read(SessionConnection.scan, after, _SCANNED):
+            after = rows[-1][0]
+            yield from self._infos(rows, time.time())
+
+    def handle_of(self, session: Session | str) -> str:
+        return self._database.read(self._handle_of, named(session))
 
     def find(self, cookie_value: str) -> tuple[StoredSession | None, bool]:
         return self._database.read(self._find, cookie_value)
@@ -350,12 +391,14 @@ class DiskStore(SessionStore):
             created_at = now if changes.id_changed else found.created_at
             revision = found.marks.revision + 1
             since = 0 if base.marks is None else base.marks.revision
-            merged = _merged(found, changes, since)
+            merged = self._merged(found, changes, since, current_key)
             self._database.note_logged(_PAGES_PER_ROW, len(merged))
             lifetime = changes.lifetime_on(found) or self.lifetime
             connection.replace(
                 rowid, self._row(current_key, merged, revision, created_at, now, lifetime)
             )
+            if changes.owner is not None:
+                connection.give(rowid, changes.owner_bytes)
         if moved:
             return CommitResult.MOVED
         return CommitResult.stored(join_cookie_value(changes.id, rowid))
@@ -381,32 +424,67 @@ class DiskStore(SessionStore):
 
     def _destroy(self, connection: SessionConnection, cookie_value: str) -> None:
         """Remove a row also if it is unreadable, or has expired by a clock that may be ahead."""
-        session_id, rowid = split_cookie_value(cookie_value)
-        key, number = key_and_number(session_id)
         with connection.transaction():
-            row = connection.find(key, rowid or number)
+            row = _row_of(connection, cookie_value)
             if row is None:
                 return
             value, revision = _version(row)
             if value != TOMBSTONE and not has_left(value):  # a mark, that it has ended
-                self._end(connection, row[0], key, revision)
+                self._end(connection, row[0], row[-1], revision)
+
+    def _sessions(self, connection: SessionConnection, owner: str) -> list[SessionInfo]:
+        rows = connection.owned(bytes.fromhex(owner))
+        found = [info for info in self._infos(rows, time.time()) if info.owner_key == owner]
+        return sorted(found, key=lambda info: -info.last_used_at)
+
+    def _destroy_all(self, connection: SessionConnection, owner: str, kept: int | None) -> int:
+        now = time.time()
+        ended = 0
+        with connection.transaction():
+            for row in connection.owned(bytes.fromhex(owner)):
+                if row[0] == kept:
+                    continue
+                found = self._in_row(row, "", now)[0]
+                if found is not None and found.owner is not None and found.owner.key == owner:
+                    self._end(connection, row[0], row[-1], found.marks.revision)
+                    ended += 1
+        self._database.note_logged(_PAGES_PER_ROW * ended)
+        return ended
+
+    def _infos(self, rows: list[Found], now: float) -> Iterator[SessionInfo]:
+        for row in rows:
+            found = self._in_row(row, "", now)[0]
+            if found is not None:
+                yield info_of(found, len(row[5]))
+
+    def _handle_of(self, connection: SessionConnection, name: str) -> str:
+        row = _row_of(connection, name)
+        return (
+            ""
+            if row is None or self._in_row(row, "", time.time())[0] is None
+            else handle_of(row[0])
+        )
 
     def _find(
         self, connection: SessionConnection, cookie_value: str
     ) -> tuple[StoredSession | None, bool]:
-        session_id, rowid = split_cookie_value(cookie_value)
-        key, number = key_and_number(session_id)
-        row = connection.find(key, rowid or number)
+        row = _row_of(connection, cookie_value)
         if row is None:
             return None, False
+        named_by_handle = number_of(cookie_value) is not None
+        session_id = "" if named_by_handle else split_cookie_value(cookie_value)[0]
+        return self._in_row(row, session_id, time.time())
+
+    def _in_row(self, row: Found, session_id: str, now: float) -> tuple[StoredSession | None, bool]:
+        """Return the session in a row, and whether it is leaving, or has left."""
         value, _ = _version(row)
         if has_left(value):
             return None, True
         leaving = is_leaving(value)
         if leaving:
             value = value.removeprefix(LEAVING)
-            row = (*row[:5], value, checksum(key, value), key)
-        return self._readable(row, session_id, time.time()), leaving
+            row = (*row[:5], value, checksum(row[-1], value), row[-1])
+        return self._readable(row, session_id, now), leaving
 
     def _leave(self, connection: SessionConnection, stored: StoredSession) -> StoredSession | None:
         marks: Marks = stored.marks
@@ -414,7 +492,8 @@ class DiskStore(SessionStore):
         if now >= self._absolute_end(stored.created_at):
             return None
         revision, last_used_at = marks.revision + 1, last_use(stored, now)
-        value = LEAVING + _merged(stored, Changes(stored, stored.id), marks.revision)
+        unchanged = Changes(stored, stored.id)
+        value = LEAVING + self._merged(stored, unchanged, marks.revision, marks.key)
         purge_after = self._purge_after(stored.created_at, last_used_at, lifetime)
         self._database.note_logged(_PAGES_PER_ROW, len(value))
         if not connection.update_if_unchanged(
@@ -452,19 +531,23 @@ class DiskStore(SessionStore):
         key, number = key_and_number(stored.id)
         revision = secrets.randbits(48)
         if isinstance(stored.marks, Marks):
-            number, revision = stored.marks.number, stored.marks.revision + ARRIVAL
-        value = adopted(stored, revision)
+            key, number = stored.marks.key, stored.marks.number
+            revision = stored.marks.revision + ARRIVAL
+        value = self._sealed(adopted(stored, revision), key)
         purge_after = self._purge_after(created_at, last_used_at, lifetime)
         adoptee = Row(key, created_at, last_used_at, revision, purge_after, value)
         with connection.transaction():
             self._database.note_logged(_PAGES_PER_ROW, len(value))
             row = connection.find_by_rowid(number) or connection.find_by_key(key)
             if row is None:
-                connection.insert(number, adoptee)
+                number = connection.insert(number, adoptee)
             elif gives_way(*_version(row), stored):
-                connection.replace(row[0], adoptee)
+                number = row[0]
+                connection.replace(number, adoptee)
             else:
                 return False
+            if stored.owner is not None:
+                connection.give(number, stored.owner_bytes)
         return True
 
     def _end(self, connection: SessionConnection, rowid: int, key: bytes, revision: int) -> None:
@@ -501,9 +584,14 @@ class DiskStore(SessionStore):
         if value is None:
             return CommitResult.EMPTY
         key = storage_key(changes.id)
+        value = self._sealed(value, key)
         row = self._row(key, value, revision, now, now, changes.lifetime_on(None) or self.lifetime)
         self._database.note_logged(_PAGES_PER_ROW, len(row.value))
-        connection.insert(number_for(key), row)
+        if not changes.owner_bytes:
+            connection.insert(number_for(key), row)
+        else:
+            with nullcontext() if connection.in_transaction else connection.transaction():
+                connection.give(connection.insert(number_for(key), row), changes.owner_bytes)
         return CommitResult.stored(changes.id)
 
     def _begin_login(
@@ -546,6 +634,23 @@ class DiskStore(SessionStore):
 
     # Rows.
 
+    def _prepared(self, changes: Changes) -> bytes | None:
+        """Return what is to be written unless another commit comes in between.
+
+        Encoded before taking the write lock. None where that has to be decided under the lock.
+        """
+        base = changes.base
+        if base is None or base.marks is None or changes.invalidated or changes.owner is not None:
+            return None
+        return self._merged(base, changes, base.marks.revision, key_and_number(changes.id)[0])
+
+    def _merged(self, found: StoredSession, changes: Changes, since: int, key: bytes) -> bytes:
+        marks: Marks = found.marks
+        return self._sealed(merged(found, marks.flashed, marks.revision + 1, changes, since), key)
+
+    def _sealed(self, value: bytes, key: bytes) -> bytes:
+        return value if self.sealer is None else self.sealer.seal(value, key)
+
     def _readable(self, row: Found, session_id: str, now: float) -> StoredSession | None:
         """Return the session in a row, if it is readable and has not expired."""
         rowid, created_at, last_used_at, revision, purge_after, value, tag, key = row
@@ -560,7 +665,7 @@ class DiskStore(SessionStore):
                 and 0 <= revision < _MAX_REVISION
                 and created_at + purge_after > 0
             ):
-                content = decode_content(value)
+                content = decode_content(value, key, self.sealer)
                 absolute = self.absolute_lifetime
                 expired = content is not None and (
                     now >= last_used_at + (content.lifetime or self.lifetime)
@@ -582,6 +687,7 @@ class DiskStore(SessionStore):
             last_used_at=last_used_at,
             lifetime=content.lifetime or 0.0,
             expire_on_close=content.expire_on_close,
+            owner=content.owner,
             marks=Marks(rowid, key, revision, purge_after, content.flashed),
         )
 
@@ -635,20 +741,14 @@ def _version(row: Found) -> tuple[bytes, int]:
     return b"damaged", 0
 
 
-def _prepared(changes: Changes) -> bytes | None:
-    """Return what is to be written unless another commit comes in between.
-
-    Encoded before taking the write lock. None where that has to be decided under the lock.
-    """
-    base = changes.base
-    if base is None or base.marks is None or changes.invalidated:
-        return None
-    return _merged(base, changes, base.marks.revision)
-
-
-def _merged(found: StoredSession, changes: Changes, since: int) -> bytes:
-    marks: Marks = found.marks
-    return merged(found, marks.flashed, marks.revision + 1, changes, since)
+def _row_of(connection: SessionConnection, name: str) -> Found | None:
+    """Return the row of an id, a cookie value or a handle."""
+    number = number_of(name)
+    if number is not None:
+        return connection.find_by_rowid(number)
+    session_id, rowid = split_cookie_value(name)
+    key, number = key_and_number(session_id)
+    return connection.find(key, rowid or number)
 
 
 disk_store = DiskStore

@@ -7,6 +7,7 @@ server's own expiry is the idle timeout.
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import struct
 import time
@@ -17,7 +18,18 @@ from redis import exceptions
 
 from ..._log import warn
 from ...errors import StoreUnavailable
-from .._commands import MADE, NONCE_SIZE, Command, Entry, Extend, Find, Insert, Swap
+from .._commands import (
+    MADE,
+    NONCE_SIZE,
+    Command,
+    Entry,
+    Extend,
+    Find,
+    Insert,
+    Owned,
+    Register,
+    Swap,
+)
 
 __all__ = ["ERRORS", "LOST", "SCRIPTS", "Codec", "bare"]
 
@@ -68,10 +80,20 @@ redis.call('SETRANGE', KEYS[1], {_USED_AT}, ARGV[2])
 return 1
 """
 
+# The numbers of an owner's sessions, each with the time until which it is listed.
+_REGISTER: Final = """
+local now = tonumber(redis.call('TIME')[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+redis.call('ZADD', KEYS[1], 'GT', now + ARGV[2], ARGV[1])
+local last = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')[2]
+redis.call('PEXPIRE', KEYS[1], math.ceil((last - now) * 1000))
+return 1
+"""
+
 # EVALSHA names a script by its SHA-1.
 _HASHES: Final = {
     script: hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
-    for script in (_SWAP, _EXTEND)
+    for script in (_SWAP, _EXTEND, _REGISTER)
 }
 SCRIPTS: Final = {name: script for script, name in _HASHES.items()}
 """The scripts, by the hash that stands for each."""
@@ -99,6 +121,11 @@ class Codec:
         if isinstance(command, Extend):
             used, milliseconds = _USED.pack(command.last_used_at), _until(command.purge_after)
             return self._script(_EXTEND, command.number, command.key, used, milliseconds)
+        if isinstance(command, Owned):
+            return "ZRANGE", self._owner_key(command.owner), 0, -1
+        if isinstance(command, Register):
+            owner, member = self._owner_key(command.owner), f"{command.number:016x}"
+            return "EVALSHA", _HASHES[_REGISTER], 1, owner, member, math.ceil(command.seconds)
         if isinstance(command, Find):
             raise TypeError("Redis has no index of keys")
         return "GET", self.key(command.number)
@@ -113,6 +140,10 @@ class Codec:
         """
         if isinstance(command, Extend):
             return answer == 1
+        if isinstance(command, Owned):
+            return [int(member, 16) for member in answer]
+        if isinstance(command, Register):
+            return None
         if isinstance(command, Insert):
             return MADE if answer == 1 else self._entry(command.entry.number, answer)
         if isinstance(command, Swap) and (
@@ -157,6 +188,16 @@ class Codec:
     def key(self, number: int) -> str:
         """Return the key of a session."""
         return f"{self.prefix}{number:016x}"
+
+    def number(self, key: bytes | str) -> int | None:
+        """Return the number in a key, or None if it is not one of a session."""
+        name = key.decode("utf-8", "replace") if isinstance(key, bytes) else key
+        digits = name.removeprefix(self.prefix)
+        is_ours = digits != name and re.fullmatch("[0-9a-f]{16}", digits, re.ASCII)
+        return int(digits, 16) if is_ours else None
+
+    def _owner_key(self, owner: bytes) -> str:
+        return f"{self.prefix}owner:{owner.hex()}"
 
     def _script(self, script: str, number: int, *arguments: Any) -> tuple[Any, ...]:
         return "EVALSHA", _HASHES[script], 1, self.key(number), *arguments

@@ -116,7 +116,7 @@ class ClusterConnections:
         self._servers: dict[tuple[str, int], Connections] = {}
 
     def call(self, *words: Any) -> Any:
-        key = words[1] if words[0] == "GET" else words[3]
+        key = words[1] if words[0] in ("GET", "ZRANGE") else words[3]
         try:
             return self._call(key, words)
         except (redis.ConnectionError, redis.TimeoutError, exceptions.ClusterDownError):

@@ -26,7 +26,7 @@ from redis.retry import Retry
 
 from ..._log import warn
 from ...errors import ConfigError, StoreUnavailable
-from .._commands import Entry, Extend, Insert, Read, Swap
+from .._commands import Entry, Extend, Insert, Owned, Read, Register, Swap
 from .codec import ERRORS, SCRIPTS, Codec, bare
 from .connections import AsyncClient, Caller, connector, sentinels_of
 
@@ -56,7 +56,7 @@ UNVERIFIED: Final = (
 
 _RIGHTS: Final = (
     "+ping +info +get +set +del +getrange +setrange +pexpire +eval +evalsha +select "
-    "+command +cluster|slots"
+    "+zadd +zrange +zremrangebyscore +time +scan +command +cluster|slots"
 )
 
 
@@ -351,6 +351,8 @@ def _try_out(connections: Caller, codec: Codec) -> None:
         Read(entry.number),
         Extend(entry.number, entry.key, 0.0, entry.purge_after),
         Swap(entry.number, entry.revision, None),
+        Register(entry.key, entry.number, 0.0),  # which leaves nothing
+        Owned(entry.key),
     )
     known: set[str] = set()
     for command in commands:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import partial
 from typing import Any, ClassVar
 
 from ..._validation import Duration, safe_repr
 from ...errors import ConfigError
-from .._commands import Command
+from .._commands import Command, Entry, Read
 from .._places import PerLoop
 from .._server import ServerStore, told_at_start
 from ..base import DEFAULT_LIFETIME
@@ -54,6 +55,7 @@ class RedisStore(ServerStore):
     asks_own_clock: ClassVar[bool] = False
     expires_by_itself: ClassVar[bool] = True
     finds_by_id: ClassVar[bool] = False
+    registers_owners: ClassVar[bool] = True
 
     _place = ""
 
@@ -124,6 +126,20 @@ class RedisStore(ServerStore):
             for pool in pools(self._client):
                 pool.disconnect(inuse_connections=False)
 
+    def _scan(self) -> Iterator[list[Entry]]:
+        executor = self._executor()
+        seen: set[int] = set()  # Redis may name a key twice
+        try:
+            for key in self._client.scan_iter(match=f"{_escaped(self._codec.prefix)}*", count=500):
+                number = self._codec.number(key)
+                if number is not None and number not in seen:
+                    seen.add(number)
+                    entry = executor.execute(Read(number))
+                    if entry is not None:
+                        yield [entry]
+        except ERRORS as error:
+            raise self._codec.outage(error) from bare(error)
+
     def _executor(self) -> _Executor:
         return _Executor(self._codec, self._connections)
 
@@ -172,6 +188,11 @@ class _AsyncExecutor:
 
     async def close(self) -> None:
         """Do nothing: each command used a connection of its own."""
+
+
+def _escaped(text: str) -> str:
+    """Return a pattern of Redis that matches this text alone."""
+    return re.sub(r"([\\*?\[\]])", r"\\\1", text)
 
 
 redis_store = RedisStore

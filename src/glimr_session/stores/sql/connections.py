@@ -15,7 +15,7 @@ from ...errors import StoreUnavailable
 from .._commands import MADE
 from .._places import Place, Places
 from .errors import cause, outage
-from .statements import Found, Plan, entry_of
+from .statements import Found, Plan, found_in
 
 __all__ = ["Connection", "EngineConnections", "OwnConnections", "exhausted"]
 
@@ -50,7 +50,7 @@ class Connection:
             if reads:
                 rows = cursor.fetchall()  # all: an unfinished statement of SQLite's holds a lock
                 if rows:
-                    return entry_of(rows[0])
+                    return found_in(rows)
             elif cursor.rowcount == 1:
                 return MADE
         return None

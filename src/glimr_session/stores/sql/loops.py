@@ -18,7 +18,7 @@ from .statements import (
     Found,
     Plan,
     Statements,
-    entry_of,
+    found_in,
     result_of,
     stays_locked,
 )
@@ -119,9 +119,9 @@ class AsyncConnection:
                 cursor = self._cursors[text] = self.driver.cursor(binary=True)
             await cursor.execute(text, parameters)
             if reads:
-                row = await cursor.fetchone()
-                if row is not None:
-                    return entry_of(row)
+                rows = await cursor.fetchall()
+                if rows:
+                    return found_in(rows)
             elif cursor.rowcount == 1:
                 return MADE
         return None

@@ -9,7 +9,19 @@ from typing import Any, Final, TypeAlias
 
 import sqlalchemy as sa
 
-from .._commands import MADE, Command, Entry, Extend, Find, Insert, Lock, Made, Read, Swap
+from .._commands import (
+    MADE,
+    Command,
+    Entry,
+    Extend,
+    Find,
+    Insert,
+    Lock,
+    Made,
+    Owned,
+    Read,
+    Swap,
+)
 
 __all__ = [
     "COMMIT",
@@ -19,6 +31,7 @@ __all__ = [
     "Plan",
     "Statements",
     "entry_of",
+    "found_in",
     "result_of",
     "stays_locked",
 ]
@@ -27,13 +40,14 @@ _LOWEST: Final = -1e300  # in place of -inf, which MySQL does not have
 FAR_FUTURE: Final = 1e300
 
 Plan: TypeAlias = Sequence[tuple[str, tuple[Any, ...], bool]]
-"""Statements, their parameters, and whether each reads a row.
+"""Statements, their parameters, and whether each reads rows.
 
 They are run in turn until one has found a row, or has changed one.
 """
 
-Found: TypeAlias = Entry | Made | None
-"""What a plan comes to: the row that was found, ``MADE`` for one that was changed, or None."""
+Found: TypeAlias = Entry | Made | list[int] | None
+"""What a plan comes to: the row that was found, ``MADE`` for one that was changed, the numbers of
+several, or None."""
 
 COMMIT: Final[Plan] = [("COMMIT", (), False)]
 ROLLBACK: Final[Plan] = [("ROLLBACK", (), False)]
@@ -46,12 +60,16 @@ class Statements:
         preparer = dialect.identifier_preparer
         mark = "?" if dialect.paramstyle == "qmark" else "%s"
         name = preparer.format_table(table)
-        number, key, created, last_used, revision, expires, commits, _, value = (
+        number, key, created, last_used, revision, expires, commits, owner, value = (
             preparer.quote(column.name) for column in table.columns
         )
-        columns = (number, key, created, last_used, revision, expires, commits, value)
+        columns = (number, key, created, last_used, revision, expires, commits, value, owner)
         listed, changed = ", ".join(columns), f" = {mark}, ".join(columns[1:])
         self._read = f"SELECT {listed} FROM {name} WHERE {number} = {mark}"
+        self._owned = f"SELECT {number} FROM {name} WHERE {owner} = {mark}"
+        self.scan = (
+            f"SELECT {listed} FROM {name} WHERE {number} > {mark} ORDER BY {number} LIMIT {mark}"
+        )
         self._find = f"SELECT {listed} FROM {name} WHERE {key} = {mark}"
         at_revision = f"WHERE {number} = {mark} AND {revision} = {mark} AND {last_used} > {mark}"
         self._update = f"UPDATE {name} SET {changed} = {mark} {at_revision}"
@@ -111,6 +129,8 @@ class Statements:
             return ((self._extend, parameters, False),)
         if isinstance(command, Find):
             return ((self._find, (command.key,), True),)
+        if isinstance(command, Owned):
+            return ((self._owned, (command.owner,), True),)
         return (*self.begin, (self._lock, (command.number,), True))
 
     def _swap(self, swap: Swap) -> Plan:
@@ -133,16 +153,33 @@ def result_of(command: Command, found: Found, *, again: bool) -> Any:
     """
     if type(command) is Extend:
         return found is MADE
+    if type(command) is Owned:
+        return found or []
     if again and found is None and type(command) is Swap and command.after is None:
         return MADE
     return found
 
 
+def found_in(rows: Sequence[Sequence[Any]]) -> Found:
+    """Return what was found: the first row as an entry, or the numbers of all."""
+    if len(rows[0]) == 1:
+        return [number for (number,) in rows]
+    return entry_of(rows[0])
+
+
 def entry_of(row: Sequence[Any]) -> Entry:
     """Return a row as an entry; some drivers have memoryviews in it."""
-    number, key, created, last_used, revision, expires, commits, value = row
+    number, key, created, last_used, revision, expires, commits, value, owner = row
     return Entry(
-        number, bytes(key), created, last_used, revision, expires, bytes(commits), bytes(value)
+        number,
+        bytes(key),
+        created,
+        last_used,
+        revision,
+        expires,
+        bytes(commits),
+        bytes(value),
+        b"" if owner is None else bytes(owner),
     )
 
 
@@ -156,4 +193,5 @@ def _content(entry: Entry) -> tuple[Any, ...]:
         entry.purge_after,
         entry.commits,
         entry.value,
+        entry.owner or None,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
@@ -29,6 +29,7 @@ from .statements import (
     Found,
     Plan,
     Statements,
+    entry_of,
     result_of,
     stays_locked,
 )
@@ -155,6 +156,20 @@ class SqlStore(ServerStore):
             removed += gone
         self._stops_gc = False
         return removed
+
+    def _scan(self) -> Iterator[list[Entry]]:
+        after = 0
+        while entries := self._next(after):
+            after = entries[-1].number
+            yield entries
+
+    def _next(self, after: int) -> list[Entry]:
+        with self._database.lent() as connection:
+            cursor = connection.driver.cursor()
+            cursor.execute(self._statements.scan, (after, _BATCH_SIZE))
+            rows = cursor.fetchall()
+            cursor.close()
+        return [entry_of(row) for row in rows]
 
     def claim_gc(self, interval: float) -> float:
         """Return 0.0 to one caller of all processes per interval; see SessionStore.claim_gc."""
