@@ -10,11 +10,13 @@ DEPENDENCIES ?= oldest newest
 WORKERS ?= auto
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
-OWN_TARGETS := servers frameworks judges services faults benchmarks
+DIST ?= dist
+SBOM ?= build/sbom
+OWN_TARGETS := servers frameworks judges release services faults benchmarks
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-servers test-frameworks test-services test-faults test-bench judges lint types check coverage matrix \
-	bench bench-quick guard guard-record fuzz format clean
+	docs dist sbom test-release release-check bench bench-quick guard guard-record fuzz format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +46,31 @@ test-bench: .venv/test ## Run the tests of the benchmarks
 judges: .venv/test ## Run the frameworks' own test-suites against our doors
 	$(PYTEST) tests/judges
 
+# The time of the last commit, so that everybody who builds it gets the same bytes.
+dist sbom: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 1580601600)
+
+dist: .venv/release ## Build the sdist and the wheel into dist, and check them
+	rm -rf $(DIST)
+	$(BIN)/python -m build --no-isolation --outdir $(DIST)
+	$(BIN)/python -m twine check --strict $(DIST)/*
+
+sbom: dist ## List what an installation of the wheel brings, as CycloneDX, in build/sbom
+	rm -rf $(SBOM)
+	$(BIN)/python -m venv --without-pip $(SBOM)/environment
+	$(BIN)/python -m pip --python $(SBOM)/environment/bin/python install --quiet $(DIST)/*.whl
+	sed "s/^dynamic = .*/version = \"$$($(BIN)/hatchling version)\"/" pyproject.toml >$(SBOM)/pyproject.toml
+	$(BIN)/cyclonedx-py environment --pyproject $(SBOM)/pyproject.toml --mc-type library --output-reproducible \
+		--output-file $(SBOM)/glimr-session.cdx.json $(SBOM)/environment
+
+test-release: .venv/test .venv/release ## Run the tests of a release: what is built, shown, installed and published
+	$(PYTEST) tests/release
+
+release-check: .venv/test .venv/release ## Check what has to hold before a version is tagged
+	RELEASE=1 $(PYTEST) tests/release
+
+docs: .venv/docs ## Build the documentation site, strictly, into build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 lint: .venv/lint ## Check style and formatting
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -52,7 +79,12 @@ types: .venv/lint ## Check the types, with mypy and with pyright
 	$(BIN)/mypy
 	$(BIN)/pyright
 
-check: lint types guard test test-servers test-frameworks judges test-services test-faults test-bench ## Everything that has to pass before a commit
+# What waits for servers runs beside what computes, and what has workers of its own runs alone.
+check: .venv/test .venv/lint .venv/release ## Everything that has to pass before a commit
+	$(MAKE) --jobs 2 --output-sync=line lint types guard
+	$(MAKE) test
+	$(PYTEST) $(foreach folder,$(filter-out services benchmarks,$(OWN_TARGETS)),tests/$(folder))
+	$(MAKE) --jobs 2 --output-sync=line test-services test-bench
 
 # Tracing would distort what servers, fuzzers and the guard are tested for.
 coverage: .venv/test ## Run the tests of the modules, and measure the branches they cover

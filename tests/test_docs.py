@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from glimr_session import Session, SessionConfig
-from tests.support.documents import ROOT, block
+from tests.support import documents
+from tests.support.documents import ROOT, block, blocks_of
 
 README = (ROOT / "README.md").read_text("utf-8")
 GUIDE = (ROOT / "docs/guide.md").read_text("utf-8")
@@ -99,20 +100,47 @@ PAGES = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "tests/R
 PAGES += sorted(str(page.relative_to(ROOT)) for page in ROOT.glob("docs/**/*.md"))
 
 
-@pytest.mark.parametrize("path", PAGES)
-def test_links_lead_somewhere(path: str) -> None:
-    """A link leads to a file that exists, or to a heading of the page."""
-    text = (ROOT / path).read_text("utf-8")
-    headings = {
-        "#" + re.sub(r"[^\w -]", "", line).strip().lower().replace(" ", "-")
+def headings_of(path: Path) -> set[str]:
+    """Return the anchors that GitHub makes for the headings of a page."""
+    text = re.sub(r"^ *```.*?^ *```$", "", path.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+    return {
+        re.sub(r"[^\w -]", "", line).strip().lower().replace(" ", "-")
         for line in re.findall(r"^#+ (.*)", text, re.MULTILINE)
     }
-    for target in re.findall(r"\]\(([^)]+)\)", text):
-        if target.startswith("#"):
-            assert target in headings
-        elif not target.startswith("https://"):
-            file = target.partition("#")[0]
-            assert (ROOT / path).parent.joinpath(file).exists(), target
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_links_lead_somewhere(path: str) -> None:
+    """A link leads to a file that exists, and to a heading of it, as GitHub shows them.
+
+    The links of the site are tested in tests/docs.
+    """
+    for target in re.findall(r"\]\(([^)]+)\)", (ROOT / path).read_text("utf-8")):
+        if not target.startswith("https://"):
+            file, _, heading = target.partition("#")
+            page = (ROOT / path).parent / file if file else ROOT / path
+            assert page.exists(), target
+            assert not heading or heading in headings_of(page), target
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_blocks_of_code_are_run(path: str) -> None:
+    """A page with blocks of code is in the lists of ``documents.py``, or has a test of its own."""
+    if path in {*documents.PAGES, *documents.HOW_TO} or not blocks_of(path):
+        return
+    tests = [file.read_text("utf-8") for file in ROOT.glob("tests/**/*.py")]
+    assert [text for text in tests if f'"{path}"' in text and "blocks_of(" in text], path
+
+
+def test_every_target_of_make_that_a_page_names_exists() -> None:
+    """``make docs``, ``make bench-quick``: in blocks of code and in the text."""
+    named = set[str]()
+    for path in PAGES:
+        text = (ROOT / path).read_text("utf-8")
+        named |= set(re.findall(r"(?:`|^ {4}(?:\w+=\w+ )*)make ([a-z-]+)", text, re.MULTILINE))
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    assert {"demo", "bench-quick"} <= named
+    assert named - set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE)) == set()
 
 
 def test_every_module_is_in_the_map_of_the_house() -> None:

@@ -265,6 +265,94 @@ def test_no_cache_and_no_other_site_gets_at_a_page(visitor: Visitor) -> None:
     assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
 
 
+def devices_on(page: str) -> list[str]:
+    """Return what each device in the list ends with: the "one" of "This one", or "out"."""
+    listed = re.findall(r"<li>.*?</li>", page, re.DOTALL)
+    return [re.sub(r"<[^>]*>", " ", each).split()[-1] for each in listed]
+
+
+def two_devices(url: str, email: str) -> tuple[Visitor, Visitor]:
+    """Return two browsers of one user, with what its password is."""
+    pair = Visitor(url), Visitor(url)
+    for device in pair:
+        assert device.sign_up(email=email).headers["Location"] == "/"
+    return pair
+
+
+def send_on_devices(visitor: Visitor, path: str, **fields: str) -> Answer:
+    """Send a form of the page with the devices; return the page that comes after it."""
+    inputs = visitor.get("/devices").page.inputs
+    form = {"csrf_token": inputs["csrf_token"]["value"], **fields}
+    assert visitor.post(path, form).headers["Location"] == "/devices"
+    return visitor.get("/devices")
+
+
+def test_a_device_is_logged_out_from_another_one(store: str, url: str) -> None:
+    """By its handle, which has to be in the user's own list; a made-up one ends nobody."""
+    first, second = two_devices(url, "devices@example.org")
+    stranger = Visitor(url)
+    stranger.sign_up(email="stranger@example.org")
+    page = first.get("/devices")
+    if store != "disk":
+        assert "no list of them" in page.body
+        assert devices_on(page.body) == []
+        return
+    assert sorted(devices_on(page.body)) == ["one", "out"]
+    assert "127.0.0.1, just now" in page.body
+    handle = page.page.inputs["handle"]["value"]
+    send_on_devices(stranger, "/devices/end", handle=handle)
+    assert second.is_known()
+    assert first.post("/devices/end", {"csrf_token": "", "handle": handle}).status == 403
+    assert second.is_known()
+    after = send_on_devices(first, "/devices/end", handle=handle)
+    assert after.message == "That device is logged out."
+    assert devices_on(after.body) == ["one"]
+    assert first.is_known()
+    assert not second.is_known()
+    assert stranger.is_known()
+
+
+def test_a_user_logs_out_everywhere_else(store: str, url: str) -> None:
+    """This device stays, and a cookie that was copied before is worth nothing."""
+    first, second = two_devices(url, "everywhere@example.org")
+    copied = Visitor(url)
+    copied.cookies = Cookies(second.cookies.header())
+    after = send_on_devices(first, "/devices/end-others")
+    if store == "disk":
+        assert after.message == "Logged out everywhere else: 1."
+    assert [visitor.is_known() for visitor in (first, second, copied)] == [
+        True, store != "disk", store != "disk",
+    ]  # fmt: skip
+
+
+def test_a_new_password_logs_out_all_other_devices(store: str, url: str) -> None:
+    """The old one has to be right; this device goes on under a new id."""
+    first, second = two_devices(url, "password@example.org")
+    fields = {"current": "not the password", "password": "short"}
+    assert set(send_on_devices(first, "/password", **fields).page.wrong) == {"current", "password"}
+    before = first.cookies.header()
+    fields = {"current": ADA["password"], "password": "a better battery staple"}
+    after = send_on_devices(first, "/password", **fields)
+    assert (after.message or "").startswith("Your password is changed")
+    assert first.is_known()
+    assert first.cookies.header() != before
+    assert second.is_known() is (store != "disk")
+    third = Visitor(url)
+    third.sign_up(email="password@example.org")
+    assert third.get("/signup").page.wrong == {"password": "This address has another password."}
+    third.sign_up(email="password@example.org", password="a better battery staple")
+    assert third.is_known()
+
+
+@pytest.mark.parametrize("path", ["/devices", "/devices/end", "/devices/end-others", "/password"])
+def test_the_page_with_the_devices_is_for_users(path: str, visitor: Visitor) -> None:
+    """Somebody who is not signed in is sent to the form."""
+    token = visitor.get("/signup").page.inputs["csrf_token"]["value"]
+    answer = visitor.get(path) if path == "/devices" else visitor.post(path, {"csrf_token": token})
+    assert answer.status == 303
+    assert visitor.get("/devices").headers["Location"] == "/signup"
+
+
 @contextmanager
 def serving_on(host: str, *, logged: str = "", **settings: str) -> Iterator[list[str]]:
     """Run the site on an address; return what it prints before it serves.

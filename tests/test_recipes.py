@@ -1,4 +1,4 @@
-"""Every recipe of the README and of the guide, run as it stands there."""
+"""Every recipe of the README, the guide and the pages of stores, run as it stands there."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,6 +25,7 @@ import werkzeug.test
 from glimr_session import (
     CookieStore,
     DiskStore,
+    RedisStore,
     Session,
     SessionConfig,
     SessionMiddleware,
@@ -31,10 +33,13 @@ from glimr_session import (
     SqlStore,
 )
 from glimr_session.flask import session as ours
-from glimr_session.testing import read_session, seed_session
+from glimr_session.testing import Visitor, read_session, seed_session
 from tests.conftest import Clock
+from tests.support.browser import program
+from tests.support.commands import run_shell
 from tests.support.disk import query
 from tests.support.documents import BLOCKS, ROOT, Block, block
+from tests.support.services import redis_server
 from tests.support.wsgi_client import Browser
 
 with warnings.catch_warnings():
@@ -49,7 +54,9 @@ CONFIG: Final = SessionConfig(secret_keys=["a key for tests that is long enough"
 
 APP: Final = block("# app.py")  # and this, as a server runs it: tests/test_docs.py
 SETTINGS: Final = block('# session.toml\nstore = "disk"')
+ON_DISK: Final = block("# session.toml: all settings of the disk store")
 ON_REDIS: Final = block('# session.toml\nstore = "redis"')
+REDIS_USER: Final = block("redis-cli ACL")
 ON_SQL: Final = block('# session.toml\nstore = "sql"')
 TABLE: Final = block("from glimr_session import SqlStore")
 IN_FLASK: Final = block("from flask import Flask")
@@ -66,7 +73,7 @@ IN_ORDER: Final = block("from glimr_session import SessionMiddleware\nfrom glimr
 SEEDED: Final = block("from werkzeug.test import Client")
 RUN_HERE: Final = {
     APP, SETTINGS, VERBS, COPIES, FORM, TEMPLATE, CRON, BACKUP, UNIT, A_SESSION, A_VISITOR,
-    IN_ORDER, SEEDED, ON_REDIS, ON_SQL, TABLE, IN_FLASK,
+    IN_ORDER, SEEDED, ON_DISK, ON_REDIS, REDIS_USER, ON_SQL, TABLE, IN_FLASK,
 }  # fmt: skip
 
 
@@ -109,6 +116,36 @@ def test_the_settings_of_a_store_on_a_server(settings: Block, tmp_path: Path) ->
     file.write_text(settings.code, "utf-8")
     config = SessionConfig.from_toml(file, {})
     assert getattr(config, f"{config.store}_url")
+
+
+def test_the_settings_of_the_disk_store_are_its_defaults(tmp_path: Path) -> None:
+    """The file of the page says what holds without it."""
+    file = tmp_path / "session.toml"
+    file.write_text(ON_DISK.code, "utf-8")
+    config, default = SessionConfig.from_toml(file, {}), SessionConfig()
+    assert config.disk_directory == str(tmp_path / default.disk_directory)
+    assert replace(config, disk_directory=default.disk_directory) == default
+
+
+def test_a_user_of_redis_has_the_rights_that_it_needs(tmp_path: Path) -> None:
+    """After the command of the page the store can do everything: owners and lists too."""
+    cli = program("redis-cli")
+    with redis_server(tmp_path) as server:
+        run_shell(REDIS_USER.code, tmp_path, {"redis-cli": f"{cli} -p {server.port}"})
+        store = RedisStore(f"redis://shop:password@127.0.0.1:{server.port}/0")
+        with Visitor(store) as first, Visitor(store) as second:
+            for visitor in (first, second):
+                request = visitor.request()
+                request.session["user"] = 7
+                request.session.belongs_to(7, device="phone")
+                request.respond()
+            kept = first.request().session
+            kept.increment("visits")
+            assert len(store.sessions(7)) == len(list(store.all_sessions())) == 2
+            assert store.destroy_all(7, except_=kept) == 1
+            assert second.request().session.get("user") is None
+        assert store.gc() == 0
+        store.close()
 
 
 def test_the_table_is_made_as_the_page_says(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from glimr_session import (
 from glimr_session._session.actor import SessionActor
 from glimr_session._session.state import SessionState
 from glimr_session.session import CLOSED, SessionRef
+from glimr_session.stores.base import NullStore, SessionStore
 from glimr_session.testing import Visitor
 from tests.support.actors import living_session_actors
 from tests.support.ids import name_of
@@ -412,6 +413,10 @@ class Owner:
             raise self.fails
         self.ref = self.ref or SessionActor.start(SessionState.new(ID))
         return self.ref
+
+    @property
+    def store(self) -> SessionStore:
+        return NullStore()
 
     def new_id(self) -> str:
         return generate_id()

@@ -10,6 +10,8 @@ from ..results import Place, Result
 
 CASES: Final = (
     "requests",
+    "encryption",
+    "revocations",
     "frameworks",
     "limits",
     "conversation",

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Final, TypeAlias, Unpack
 
 from ._log import logger
-from ._request.asgi_headers import cookie_headers, encode_headers, split_headers
+from ._request.asgi_headers import encode_headers, headers_named, split_headers
 from ._request.asgi_session import AsgiSession, session_of
 from ._request.error_page import error_page
 from ._request.manager import SessionManager
@@ -84,14 +84,15 @@ class SessionMiddleware:
                 f"key: {self._key!r} may belong to the server or to the framework; use a name with "
                 'a dot, as in "shop.session"'
             )
+        self._header = self._manager.request_header.lower().encode("ascii")
         self._cookie = f"{self._key}.cookie"
-        self._login_keys = self._manager.login_keys
+        self._login_keys, self._owner_keys = self._manager.login_keys, self._manager.owner_keys
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
-        cookies = cookie_headers(scope)
+        cookies = headers_named(self._header, scope)
         request = self._manager.begin(cookies)
         outer = scope.get(self._key)
         if outer is not None and isinstance(outer, Session) and outer.is_open:
@@ -100,7 +101,7 @@ class SessionMiddleware:
                 return
             scope = {**scope, "session": None}  # one of its own, for a mounted application
         scope[self._cookie] = request.cookie_name
-        session = AsgiSession(request, self._login_keys)
+        session = AsgiSession(request, self._login_keys, self._owner_keys)
         if cookies and await request.read_ahead() and request.fetch() is not None:
             session.fill()
         other = scope.get("session")

@@ -1,15 +1,16 @@
-"""The command ``glimr-session``."""
+"""The command ``glimr-session``; what it does is in ``_cli``."""
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
-
-from .config import SessionConfig
-from .errors import SessionError
+from typing import Final
 
 __all__ = ["main"]
+
+_EXTRA: Final = ("click", "rich")
+
+_INTERRUPTED: Final = 130  # as shells have it: 128 and the number of SIGINT
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,27 +19,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: those of the command line, without its name.
     """
-    parser = argparse.ArgumentParser(
-        prog="glimr-session", description="Runs the sessions of glimr_session."
-    )
-    commands = parser.add_subparsers(required=True, metavar="command")
-    schema = commands.add_parser(
-        "sql-schema", help="print the SQL that makes the table of the SQL store"
-    )
-    schema.add_argument("dialect", choices=("postgresql", "mysql", "mariadb", "sqlite"))
-    schema.add_argument("--table", default=SessionConfig.sql_table, help="default: %(default)s")
-    schema.set_defaults(run=print_schema)
-    chosen = parser.parse_args(arguments)
     try:
-        chosen.run(chosen)
-    except SessionError as error:
-        print(error, file=sys.stderr)
+        from ._cli.program import program
+
+        program.main(arguments, "glimr-session")
+    except SystemExit as done:
+        return done.code if isinstance(done.code, int) else 1
+    except KeyboardInterrupt:  # before the command has begun, or after it
+        return _INTERRUPTED
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] not in _EXTRA:
+            raise
+        print("Run: pip install 'glimr-session[cli]'", file=sys.stderr)
         return 1
     return 0
-
-
-def print_schema(chosen: argparse.Namespace) -> None:
-    """Print the statements that make the table and its indexes."""
-    from .stores.sql import schema  # an extra
-
-    print(schema(chosen.dialect, table=chosen.table))

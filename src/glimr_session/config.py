@@ -26,9 +26,12 @@ from .errors import ConfigError
 from .stores.base import DEFAULT_LIFETIME, SessionStore
 from .stores.cookie import cookie_store
 
-__all__ = ["SessionConfig"]
+__all__ = ["CONFIG_VARIABLE", "SessionConfig"]
 
 _PREFIX: Final = "GLIMR_SESSION_"
+
+CONFIG_VARIABLE: Final = "GLIMR_SESSION_CONFIG"
+"""Names the file of settings for the command ``glimr-session``; it is no setting itself."""
 
 _REFERENCE: Final = r"\w+(\.\w+)*:\w+"
 
@@ -453,10 +456,34 @@ class SessionConfig:
 
             store = MovingStore(store, self._make("move_from", self.move_from))
         self.equip(store)
-        return store
+        return self.metered(store)
+
+    def metered(self, store: SessionStore) -> SessionStore:
+        """Return a store that measures what this one does, if ``metrics`` asks for it.
+
+        Raises:
+            ConfigError: what ``metrics`` names is not installed, or does not work.
+        """
+        if not self.metrics:
+            return store
+        from . import metrics
+
+        if isinstance(store, metrics.MeteredStore):
+            return store
+        known = {
+            "prometheus": metrics.PrometheusMetrics,
+            "opentelemetry": metrics.OpenTelemetryMetrics,
+        }
+        factory = known.get(self.metrics) or import_string("metrics", self.metrics)
+        made = factory(self) if _takes_an_argument(factory) else factory()
+        if not isinstance(made, metrics.SessionMetrics):
+            raise ConfigError(
+                f"metrics: {self.metrics} returned {made!r}, which is no SessionMetrics"
+            )
+        return metrics.MeteredStore(store, made)
 
     def equip(self, store: SessionStore) -> None:
-        """Give a store the keys that encrypt its values, unless it has some.
+        """Give a store the keys that encrypt its values, unless it has some and uses them.
 
         Raises:
             ConfigError: the store does not encrypt, and the setting ``encrypt`` asks for it.
@@ -466,13 +493,14 @@ class SessionConfig:
                 f"encrypt = true: the store {store.kind!r} does not encrypt. Use "
                 'store = "disk", "cookie", "redis" or "sql", or remove encrypt'
             )
-        if self.secret_keys and store.sealer is None:
+        encrypts = store.sealer is not None and (store.sealer.seals or not self.encrypt)
+        if self.secret_keys and not encrypts:
             store.sealer = Sealer(self.secret_keys, seals=self.encrypt)
 
     def _make(self, setting: str, name: str) -> SessionStore:
         idle, absolute = self.lifetime, self.absolute_lifetime
         if name == "cookie":
-            return cookie_store(lifetime=idle, absolute_lifetime=absolute)
+            return self._with_servers(cookie_store(lifetime=idle, absolute_lifetime=absolute))
         if name == "disk":
             from .stores.disk import disk_store  # diskcache loads Django where there is one
 
@@ -511,6 +539,30 @@ class SessionConfig:
                 f"{setting}: {name} returned {store!r}, which is no SessionStore; "
                 "new() makes one from five functions"
             )
+        return store
+
+    def _with_servers(self, store: SessionStore) -> SessionStore:
+        """Return a store of cookies, with the stores on the server that the settings name."""
+        overflow, revocations = self.cookie_overflow, self.cookie_revocations
+        server: SessionStore | None = None
+        if overflow:
+            from .stores._spilled import room_in_cookie
+            from .stores.overflow import OverflowStore
+
+            server = self._make("cookie_overflow", overflow)
+            room = room_in_cookie(
+                self.cookie,
+                path=self.cookie_path,
+                domain=self.cookie_domain,
+                samesite=self.cookie_samesite,
+            )
+            store = OverflowStore(store, server, limit=room)
+        if revocations:
+            from .stores.revocations import RevocableStore
+
+            if server is None or revocations != overflow:
+                server = self._make("cookie_revocations", revocations)
+            store = RevocableStore(store, server)
         return store
 
     def lifetime_with(self, store: SessionStore) -> float:
@@ -556,7 +608,7 @@ def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for variable, text in environ.items():
         name = variable.removeprefix(_PREFIX).lower()
-        if not variable.startswith(_PREFIX) or not text:
+        if not variable.startswith(_PREFIX) or not text or variable == CONFIG_VARIABLE:
             continue
         if name in _FIELDS:
             settings[name] = _FIELDS[name].parse(text)

@@ -10,6 +10,7 @@ from fastapi.openapi.models import APIKey
 from fastapi.requests import HTTPConnection
 from fastapi.security.base import SecurityBase
 
+from ._request.token import TOKEN_HEADER
 from .asgi import AsgiSession, SessionMiddleware, session_of
 from .config import SessionConfig
 
@@ -18,6 +19,7 @@ __all__ = [
     "SessionCookie",
     "SessionDep",
     "SessionMiddleware",
+    "SessionToken",
     "session_cookie",
     "session_of",
 ]
@@ -51,6 +53,23 @@ class SessionCookie(SecurityBase):
             TypeError: the application is not wrapped in SessionMiddleware.
         """
         return session_of(connection)
+
+
+class SessionToken(SessionCookie):
+    """The same for ``transport = "header"``: an API key in the header X-Session-Token.
+
+    Example:
+        In the place of SessionDep::
+
+            TokenDep = Annotated[AsgiSession, Security(SessionToken())]
+    """
+
+    def __init__(self) -> None:
+        super().__init__(TOKEN_HEADER)
+        about = "The session. A response that has this header replaces it; an empty one ends it."
+        self.model = APIKey.model_validate(
+            {"in": "header", "name": TOKEN_HEADER, "description": about}
+        )
 
 
 session_cookie: Final = SessionCookie()

@@ -17,8 +17,7 @@ from flask.sessions import SecureCookieSessionInterface, SessionInterface, Sessi
 from itsdangerous import BadData
 from werkzeug.exceptions import ServiceUnavailable
 
-from ._request.cache_headers import add_session_headers
-from ._request.live_session import LiveSession
+from ._request.live_session import LiveSession, owner_keys
 from ._request.manager import SessionManager
 from ._request.origin import Origin
 from ._request.request_session import RequestSession
@@ -40,6 +39,8 @@ _SETTINGS: Final = (
     "GLIMR_SESSION",
 )  # fmt: skip
 
+_LOGIN_KEY: Final = "_user_id"  # Flask-Login's
+
 _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 
 
@@ -50,7 +51,8 @@ class FlaskSession(LiveSession, SessionMixin):
     outage: StoreUnavailable | None = None  # the store could not be read
 
     def __init__(self, request: RequestSession, app: Flask, config: SessionConfig) -> None:
-        super().__init__(request, login_keys={"_user_id", config.login_key or "_user_id"})
+        login_keys = {_LOGIN_KEY, config.login_key or _LOGIN_KEY}
+        super().__init__(request, login_keys, owner_keys(config, _LOGIN_KEY))
         self.config, self._json = config, app.json
 
     def encode(self, key: str, value: Any) -> Json:
@@ -122,7 +124,7 @@ class FlaskSession(LiveSession, SessionMixin):
 
     @property
     def accessed(self) -> bool:
-        """Whether the session was used: the response then has ``Vary: Cookie``."""
+        """Whether the session was used: the response then says so in ``Vary``."""
         return self._accessed or super().accessed
 
     @accessed.setter
@@ -181,7 +183,8 @@ class GlimrSession(SessionInterface):
         config, manager = self._settings_of(app)
         if config is None or manager is None:
             return None  # Flask says, at the first write, that there is no secret key
-        return FlaskSession(manager.begin(request.environ.get("HTTP_COOKIE", "")), app, config)
+        header = request.environ.get(manager.environ_key, "")
+        return FlaskSession(manager.begin(header), app, config)
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
         assert isinstance(session, FlaskSession)  # noqa: S101  # open_session has returned it
@@ -201,7 +204,7 @@ class GlimrSession(SessionInterface):
                 answer = app.make_response(app.handle_user_exception(error))
                 _replace(response, app.process_response(answer))
         if session.accessed:
-            response.headers[:] = add_session_headers([*response.headers], [])
+            response.headers[:] = session.request.vary([*response.headers])
 
     def _settings_of(self, app: Flask) -> tuple[SessionConfig | None, SessionManager | None]:
         """Return what the settings ask for now; they are read again when they have changed."""
@@ -219,7 +222,11 @@ class GlimrSession(SessionInterface):
         if isinstance(own, SessionConfig):
             config = own
         else:
-            config = SessionConfig.from_mapping(own or {}, os.environ, defaults=self._defaults(app))
+            given, defaults = own or {}, self._defaults(app)
+            has_keys = isinstance(given, Mapping) and given.get("secret_keys")
+            if not (has_keys or os.environ.get("GLIMR_SESSION_SECRET_KEYS")):
+                defaults["secret_keys"] = _secret_keys(app)  # before encrypt asks for some
+            config = SessionConfig.from_mapping(given, os.environ, defaults=defaults)
         if not config.secret_keys:
             config = replace(config, secret_keys=_secret_keys(app))
         return config if config.secret_keys else None

@@ -6,7 +6,7 @@ import io
 import os
 import secrets
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from pyramid.events import ApplicationCreated
@@ -17,7 +17,7 @@ from zope.interface import classImplements, implementer
 
 from ._log import logger, warn
 from ._request.error_page import error_page
-from ._request.live_session import LiveSession
+from ._request.live_session import LiveSession, owner_keys
 from ._request.manager import SessionManager
 from ._request.origin import Origin
 from ._request.request_session import RequestSession
@@ -115,10 +115,11 @@ class SessionFactory:
     def __init__(self, config: SessionConfig, store: SessionStore | None) -> None:
         self._manager = SessionManager.from_config(config, store)
         self._login_keys = {_LOGIN_KEY, config.login_key or _LOGIN_KEY}
+        self._owner_keys = owner_keys(config, _LOGIN_KEY)
 
     def __call__(self, request: Any) -> PyramidSession:
-        cookies = request.environ.get("HTTP_COOKIE", "")
-        session = PyramidSession(self._manager.begin(cookies), self._login_keys)
+        cookies = request.environ.get(self._manager.environ_key, "")
+        session = PyramidSession(self._manager.begin(cookies), self._login_keys, self._owner_keys)
         exchange = _Exchange(session)
         request.add_response_callback(exchange.commit)
         request.add_finished_callback(exchange.finish)
@@ -129,8 +130,13 @@ class SessionFactory:
 class PyramidSession(LiveSession):
     """``request.session``: a dict whose values may be changed in place, and Pyramid's ISession."""
 
-    def __init__(self, request: RequestSession, login_keys: Collection[str] = ()) -> None:
-        super().__init__(request, login_keys)
+    def __init__(
+        self,
+        request: RequestSession,
+        login_keys: Collection[str] = (),
+        owner_keys: Sequence[str] = (),
+    ) -> None:
+        super().__init__(request, login_keys, owner_keys)
         self._began = time.time()
         self._ended = False
 

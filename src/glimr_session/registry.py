@@ -1,8 +1,7 @@
-"""The configured store of this process, and the reference's functions on it.
+"""The store of this process, and functions that use it, under the names that they have in glimr.
 
-Erlang's ``persistent_term`` keeps a term that is written once and read by every process
-without a copy; here a global variable of this module does. Set it at boot, before the server
-forks or starts its threads.
+Set it at boot, before the server forks or starts its threads. Where glimr keeps it in Erlang's
+``persistent_term``, a global variable of this module does.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import ItemsView, Iterator, Mapping, MutableMapping, ValuesView
-from typing import Any, Final, NoReturn, Protocol, Self, SupportsIndex
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, Self, SupportsIndex
 
 from ._ids import generate_id, owner_key
 from ._session.actor import ASK_TIMEOUT, SessionActor
@@ -39,8 +39,11 @@ from ._session.serialization import Owner, StoredSession
 from ._session.state import SessionState
 from ._session.values import JsonInput, copy_value, validate_items, validate_key, validate_value
 from ._validation import Duration, to_seconds
-from .errors import SessionClosed
+from .errors import ConfigError, SessionClosed
 from .mailbox import ActorDeadError
+
+if TYPE_CHECKING:
+    from .stores.base import SessionStore
 
 __all__ = [
     "CLOSED",
@@ -80,7 +83,11 @@ class SessionOwner(Protocol):
         ref: the session's actor; None until it is opened.
         sealed: whether the headers of the response have left.
         finished: whether the last commit was made; reads may still be possible.
+        store: where the session is kept.
     """
+
+    @property
+    def store(self) -> SessionStore: ...
 
     ref: SessionRef | None
     sealed: bool
@@ -100,7 +107,7 @@ class SessionOwner(Protocol):
 
 
 class Session(MutableMapping[str, Any]):
-    """The session of one request: a mapping, and the verbs of the reference.
+    """The session of one request: a mapping with verbs, such as ``flash`` and ``regenerate``.
 
     Any thread of the request may use it. Writes are told to the session's actor and reads
     are asked of it, one at a time and in order. Values are copied in and out: changing a
@@ -328,6 +335,20 @@ class Session(MutableMapping[str, Any]):
         key = "" if owner is None else owner_key(owner)
         self._tell(BelongTo(Owner(key, time.time(), validate_items(noted))))
 
+    @property
+    def store(self) -> SessionStore:
+        """Where the session is kept: to list and to end the sessions of its owner.
+
+        Raises:
+            ConfigError: the session belongs to no request, as one of ``Session.start``.
+
+        Example:
+            After a change of the password::
+
+                session.store.destroy_all(user.id, except_=session)
+        """
+        return self._owner.store
+
     # How long it lives.
 
     def expire_after(self, duration: Duration | None) -> None:
@@ -507,6 +528,10 @@ class _Standalone:
 
     def __init__(self, ref: SessionRef) -> None:
         self.ref: SessionRef | None = ref
+
+    @property
+    def store(self) -> NoReturn:
+        raise ConfigError("this session belongs to no request, and so it is kept in no store")
 
     def open(self) -> SessionRef:
         return self.ref or CLOSED

@@ -61,13 +61,13 @@ class SessionMiddleware:
     ) -> None:
         self._app, self._on_error = app, on_error or plain_page
         self._manager = SessionManager.from_config(config, store)
-        self._key = self._manager.key
+        self._key, self._header = self._manager.key, self._manager.environ_key
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         outer = environ.get(self._key)
         if isinstance(outer, Session) and outer.is_open:  # the same middleware, twice
             return self._app(environ, start_response)
-        request = self._manager.begin(environ.get("HTTP_COOKIE", ""))
+        request = self._manager.begin(environ.get(self._header, ""))
         environ[self._key] = request.session
         response = _Response(request, environ, start_response, self._on_error)
         body: Iterable[bytes] = ()

@@ -37,7 +37,16 @@ def run(
 
 @pytest.mark.parametrize(
     "module",
-    ["requests", "frameworks", "limits", "contention", "growth", "collecting", "process"],
+    [
+        "requests",
+        "frameworks",
+        "limits",
+        "contention",
+        "growth",
+        "collecting",
+        "process",
+        "encryption",
+    ],
 )
 def test_a_module_of_cases_runs(module: str, tmp_path: Path) -> None:
     """Each module ends without an error, which means that its sides did the same work."""

@@ -12,6 +12,7 @@ from selenium.webdriver.support.expected_conditions import presence_of_element_l
 from selenium.webdriver.support.wait import WebDriverWait
 
 from tests.support.browser import chromium, complaints, copy_of_site, serving
+from tests.test_examples import Visitor
 
 COOKIE = "glimr_session"
 
@@ -100,4 +101,37 @@ def test_the_story_of_a_new_user(store: str, tmp_path: Path) -> None:
             kept = browser.get_cookie(COOKIE)
             assert kept is not None
             assert session_id(kept) == session_id(cookie)
+        assert complaints(browser) == []
+
+
+def test_the_story_of_a_user_with_two_devices(tmp_path: Path) -> None:
+    """A user sees both devices, logs the other one out, and then all others by a new password."""
+    site = copy_of_site(tmp_path / "repository")
+    with serving(site) as url, chromium(tmp_path / "profile") as browser:
+        other = Visitor(url)
+        other.sign_up()
+        browser.get(f"{url}/signup")
+        type_in(
+            browser, name="Ada Lovelace", email="ada@example.org", password="correct horse battery"
+        )
+        found(browser, "a[href='/devices']").click()
+        assert found(browser, "h1").text == "Your devices"
+        assert shown(browser, ".devices strong") == ["Chrome on Linux", "Unknown browser"]
+        assert shown(browser, ".here") == ["This one"]
+        assert other.is_known()
+        found(browser, ".devices button").click()
+        assert found(browser, ".message").text == "That device is logged out."
+        assert shown(browser, ".devices strong") == ["Chrome on Linux"]
+        assert not other.is_known()
+
+        third = Visitor(url)
+        third.sign_up()
+        found(browser, "#current").send_keys("correct horse battery")
+        found(browser, "#password").send_keys("a better battery staple")
+        found(browser, "form[action='/password'] button").click()
+        assert "all other devices are logged out" in found(browser, ".message").text
+        assert not third.is_known()
+        assert browser.execute_script(
+            "return document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+        )
         assert complaints(browser) == []

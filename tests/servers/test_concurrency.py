@@ -8,8 +8,10 @@ in the end.
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import chain
 from typing import Final
 
@@ -43,6 +45,7 @@ from tests.support.servers import Server, running
 
 PROCESSES: Final = 4
 THREADS: Final = 4
+WRITERS: Final = 16
 
 
 @pytest.fixture(scope="module", params=("waitress", "gunicorn", "gunicorn preload"))
@@ -466,3 +469,50 @@ def test_many_logouts_end_the_session(server: Server) -> None:
         assert ask(server, cookie, ALL).found == [{}]
         assert rows(server) == before
         answers += told
+
+
+# All sessions of an owner.
+
+
+def test_nobody_is_left_beside_requests_that_write(server: Server) -> None:
+    """Sixteen threads write to the sessions of an owner while one request ends all but its own.
+
+    Some give their session a new id meanwhile, and some write while their body streams. Afterwards
+    every cookie that any of them was given is anonymous, in every process.
+    """
+    owner = str(uuid.uuid4())
+    cookies = [begin(server) for _ in range(5)]
+    for number, cookie in enumerate(cookies):
+        ask(server, cookie, ("put", "number", number), ("belongs_to", owner))
+    keeper, *others = cookies
+    ended = threading.Event()
+
+    def write(client: int) -> list[str]:
+        cookie = others[client % len(others)]
+        given = [cookie]
+        steps: list[Step] = [NEEDS_USER, ("increment", "n"), WORK]
+        if client // 4 == 1:
+            steps.insert(1, ("regenerate",))
+        elif client // 4 == 2:
+            steps += [("stream",), ("increment", "n")]
+        late = 0
+        while late < 3:  # and a few more when they have ended
+            late += ended.is_set()
+            answer = ask(server, cookie, *steps)
+            cookie = answer.cookie or cookie
+            given.append(cookie)
+        return given
+
+    with ThreadPoolExecutor(WRITERS) as pool:
+        writers = [pool.submit(write, client) for client in range(WRITERS)]
+        wait(writers, timeout=0.2)
+        number_ended = ask(server, keeper, ("end_others", owner)).found
+        ended.set()
+        given = set(chain(*(writer.result() for writer in writers)))
+    assert number_ended == [len(others)]
+    known = [ask(server, cookie, ("has", "user")).found for cookie in given]
+    assert known == [[False]] * len(given)
+    for cookie in others:
+        assert everywhere(server, cookie) == {}
+    assert everywhere(server, keeper) == {"user": "ada", "number": 0}
+    assert ask(server, keeper, ("end_others", owner)).found == [0]

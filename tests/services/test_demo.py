@@ -41,7 +41,7 @@ def test_with_a_url_it_is_on_that_server(redis: RedisServer) -> None:
     settings = {"GLIMR_SESSION_REDIS_URL": redis.url, "GLIMR_SESSION_SECRET_KEYS": KEY}
     with serving(SITE, STORE="redis", **settings) as url:
         assert Visitor(url).sign_up().status == 303
-        assert redis.ask("DBSIZE") == 1
+        assert redis.ask("DBSIZE") == 2  # and who it belongs to
 
 
 def test_a_table_that_is_missing_is_said_in_one_line(

@@ -28,6 +28,7 @@ test_a_request_beside_a_logout = (
     scenes.test_a_request_beside_a_logout_does_not_bring_the_session_back
 )
 test_a_logout_beside_a_login = scenes.test_a_logout_beside_a_login_ends_the_session
+test_all_sessions_of_an_owner = scenes.test_all_sessions_of_an_owner_end_before_or_after_a_request
 
 
 class Rows:

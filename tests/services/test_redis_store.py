@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from glimr_session.stores.redis import RedisStore
 from glimr_session.stores.redis.codec import _HEADER
 from glimr_session.testing.contract import ABSOLUTE, LIFETIME, StoreContract
 from tests.support.services import RedisCluster, RedisServer
+from tests.support.wsgi_client import Browser
 from tests.testing.test_any_order import Interleavings
 from tests.testing.test_interleavings import Answers
 
@@ -179,3 +181,23 @@ def test_a_logout_beside_a_login_ends_the_session(answers: Answers) -> None:
         login=lambda: answers.get("/login"),
     )
     assert answers.get("/session") == {}
+
+
+def test_all_sessions_of_an_owner_end_before_or_after_a_request(answers: Answers) -> None:
+    """One that was the owner's is gone, whoever was first; a login that comes later stays."""
+    end = partial(answers.steps.destroy_all, "ada")
+    for path in ("/count", "/login", "/logout"):
+        for order in ("end ends, request commits", "request commits, end ends"):
+            answers.browser = Browser()
+            answers.get("/own")
+            answers.steps.run(
+                f"request opens, {order}", request=partial(answers.get, path), end=end
+            )
+            assert answers.get("/session") == {}, (path, order)
+            assert answers.steps.sessions("ada") == []
+    answers.browser = Browser()
+    answers.get("/count")
+    login = partial(answers.get, "/own")
+    answers.steps.run("login opens, end ends, login commits", login=login, end=end)
+    assert answers.get("/session") == {"count": 1, "owned": True}
+    assert answers.steps.destroy_all("ada") == 1

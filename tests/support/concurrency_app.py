@@ -55,6 +55,7 @@ def perform(session: Session, steps: list[Step]) -> list[Json]:
     - needs KEY: leave out the rest if the session has no such key
     - gate PORT: wait until the test opens the gate; leave out the rest if it does not
     - shown: give all flash that this request was shown
+    - end_others OWNER: end all sessions of an owner but this one; give how many
     - work: take a moment, as handlers do, so that others come in between
     """
     found: list[Json] = []
@@ -65,6 +66,8 @@ def perform(session: Session, steps: list[Step]) -> list[Json]:
         elif verb == "gate":
             if not let_through(*arguments):
                 break
+        elif verb == "end_others":
+            found.append(session.store.destroy_all(*arguments, except_=session))
         elif verb == "work":
             time.sleep(0.002)
         elif verb == "shown":

@@ -13,6 +13,7 @@ def make_cookie(config: SessionConfig, store: SessionStore) -> SessionCookie:
     """Return the cookie of an application with this configuration and store."""
     binding = SessionManager.from_config(config, store)._binding
     assert binding is not None
+    assert isinstance(binding.cookie, SessionCookie)
     return binding.cookie
 
 

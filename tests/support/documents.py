@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 ROOT: Final = Path(__file__).parents[2]
-PAGES: Final = ("README.md", "docs/guide.md", "docs/stores.md")
+# The blocks of these are run by tests/test_recipes.py, and those of HOW_TO by tests/docs/.
+# The other pages have a test of their own.
+PAGES: Final = (
+    "README.md", "docs/guide.md", "docs/stores.md", "docs/disk.md", "docs/redis.md", "docs/sql.md",
+)  # fmt: skip
+HOW_TO: Final = (
+    "docs/index.md",
+    "docs/tutorial.md",
+    *sorted(str(page.relative_to(ROOT)) for page in ROOT.glob("docs/how-to/*.md")),
+)
 
 
 class Block(NamedTuple):
@@ -46,12 +55,29 @@ def blocks_of(page: str) -> list[Block]:
 
 
 BLOCKS: Final = [block for page in PAGES for block in blocks_of(page)]
+RECIPES: Final = [block for page in HOW_TO for block in blocks_of(page)]
 
 
 def block(first_line: str) -> Block:
     """Return the only block that begins with this."""
     (found,) = (block for block in BLOCKS if block.code.startswith(first_line))
     return found
+
+
+def recipe(page: str, first_line: str) -> Block:
+    """Return the only block of a how-to page that begins with this."""
+    (found,) = (
+        block
+        for block in RECIPES
+        if block.page == f"docs/{page}" and block.code.startswith(first_line)
+    )
+    return found
+
+
+def session_of_a_shell(block: Block) -> list[tuple[str, str]]:
+    """Return what is typed at each prompt of a ``console`` block, and what is printed then."""
+    prompts = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block.code, re.MULTILINE)
+    return [(command, printed) for command, printed in prompts]
 
 
 def free_names(code: str) -> set[str]:

@@ -36,6 +36,9 @@ def site(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[by
     elif path == "/login":
         session.regenerate()
         session["user"] = "ada"
+    elif path == "/own":
+        session.belongs_to("ada")
+        session["owned"] = True
     elif path == "/logout":
         session.invalidate()
     elif path == "/stream":

@@ -7,19 +7,17 @@ from typing import Any, Final, TypeAlias
 
 from .cache_headers import Headers
 
-__all__ = ["RawHeader", "cookie_headers", "encode_headers", "split_headers"]
+__all__ = ["RawHeader", "encode_headers", "headers_named", "split_headers"]
 
 RawHeader: TypeAlias = tuple[bytes, bytes]
 
 _CHANGED: Final = frozenset({b"vary", b"cache-control"})
 
 
-def cookie_headers(scope: Mapping[str, Any]) -> list[str]:
-    """Return the Cookie headers of a connection."""
-    # HTTP/2 may split the header: RFC 9113, section 8.2.3.
-    return [
-        value.decode("latin-1") for name, value in scope.get("headers", ()) if name == b"cookie"
-    ]
+def headers_named(wanted: bytes, scope: Mapping[str, Any]) -> list[str]:
+    """Return the headers of a connection that have this name, in lower case."""
+    # HTTP/2 may split the Cookie header: RFC 9113, section 8.2.3.
+    return [value.decode("latin-1") for name, value in scope.get("headers", ()) if name == wanted]
 
 
 def split_headers(headers: Iterable[RawHeader]) -> tuple[list[RawHeader], Headers]:

@@ -9,36 +9,47 @@ __all__ = ["Headers", "add_session_headers", "directives_of"]
 Headers = list[tuple[str, str]]
 
 
-def add_session_headers(headers: Sequence[tuple[str, str]], set_cookies: Sequence[str]) -> Headers:
+def add_session_headers(
+    headers: Sequence[tuple[str, str]],
+    sent: Sequence[str],
+    *,
+    request_header: str = "Cookie",
+    response_header: str = "Set-Cookie",
+) -> Headers:
     """Return the headers of a response whose session was used.
 
     ``Vary: Cookie`` keeps shared caches from serving one user's page to another. A response
     that sets the cookie must not be stored at all or, if the application has a Cache-Control
     of its own, be stored without its Set-Cookie (RFC 9111, 5.2.2.4), or by the browser alone.
+    One that has a token in another header must not be stored at all.
 
     Args:
         headers: name and value, as the application has set them.
-        set_cookies: values of Set-Cookie.
+        sent: values of Set-Cookie, or of the header that is sent in its place.
+        request_header: the header that the session came in.
+        response_header: the header for what is sent.
 
     Example:
         >>> add_session_headers([("Vary", "Accept")], [])
         [('Vary', 'Accept, Cookie')]
     """
     names = [name.lower() for name, _ in headers]
-    if not set_cookies and "vary" not in names:  # most responses
-        return [*headers, ("Vary", "Cookie")]
+    if not sent and "vary" not in names:  # most responses
+        return [*headers, ("Vary", request_header)]
     changed = [*headers]
-    _add(changed, names, "Vary", "Cookie", unless=("cookie", "*"))
-    if set_cookies:
+    _add(changed, names, "Vary", request_header, unless=(request_header.lower(), "*"))
+    if sent:
         directives = directives_of(headers, "cache-control")
         if not directives:
             changed.append(("Cache-Control", "no-store"))
+        elif response_header != "Set-Cookie":  # caches know that one alone
+            _add(changed, names, "Cache-Control", "no-store", unless=("no-store",))
         elif "no-cache" in directives:  # which lets a shared cache store it, and ask each time
             _add(changed, names, "Cache-Control", "private", unless=("no-store", "private"))
         else:
             only_once = ("no-store", 'no-cache="set-cookie"')
             _add(changed, names, "Cache-Control", 'no-cache="Set-Cookie"', unless=only_once)
-        changed.extend(("Set-Cookie", value) for value in set_cookies)
+        changed.extend((response_header, value) for value in sent)
     return changed
 
 

@@ -12,16 +12,17 @@ from typing import Final, NamedTuple
 from .._log import warn
 from .._validation import check_cookie_attributes, why_secure
 from ..errors import ConfigError, SessionTooLarge
+from .cache_headers import add_session_headers
 from .origin import Origin
 from .signing import CookieSigner, VerifiedCookie
 
-__all__ = ["ReceivedCookies", "SessionCookie"]
+__all__ = ["COOKIE_OCTETS", "MAX_SIZE", "ReceivedCookies", "SessionCookie", "unfit_value"]
 
 # RFC 6265, section 4.1.1: a value is made of cookie-octets.
-_VALUE: Final = re.compile(r"[!#-+\--:<-\[\]-~]*", re.ASCII)
+COOKIE_OCTETS: Final = re.compile(r"[!#-+\--:<-\[\]-~]*", re.ASCII)
 
 # RFC 6265, section 6.1: name, value and attributes together, in bytes.
-_MAX_SIZE: Final = 4096
+MAX_SIZE: Final = 4096
 
 
 class ReceivedCookies(NamedTuple):
@@ -59,6 +60,12 @@ class SessionCookie:
     Raises:
         ConfigError: an attribute is malformed, or browsers reject the combination.
     """
+
+    kind: Final = "cookie"
+    request_header: Final = "Cookie"
+    environ_key: Final = "HTTP_COOKIE"
+    response_header: Final = "Set-Cookie"
+    add_headers = staticmethod(add_session_headers)
 
     def __init__(
         self,
@@ -143,11 +150,8 @@ class SessionCookie:
             SessionTooLarge: browsers would drop the cookie.
             ConfigError: the value holds characters that no cookie can.
         """
-        if not _VALUE.fullmatch(value):
-            raise ConfigError(
-                "the store's cookie_value() returned characters that a cookie cannot hold; "
-                "encode the value, for example with base64.urlsafe_b64encode"
-            )
+        if not COOKIE_OCTETS.fullmatch(value):
+            raise unfit_value()
         secure = self._needs_secure(origin)
         attributes = self._set[secure]
         if lifetime or on_close is not None:
@@ -155,12 +159,12 @@ class SessionCookie:
             age = None if ends else lifetime or self._lifetime
             attributes = self._ours(secure=secure, max_age=age)
         header = f"{self.name}={self._signer.sign(value)}{attributes}"
-        if len(header) > _MAX_SIZE:
+        if len(header) > MAX_SIZE:
             raise SessionTooLarge(
-                f"the session's cookie takes {len(header)} bytes, and browsers keep {_MAX_SIZE}; "
+                f"the session's cookie takes {len(header)} bytes, and browsers keep {MAX_SIZE}; "
                 'store less, or use store = "disk"',
                 size=len(header),
-                limit=_MAX_SIZE,
+                limit=MAX_SIZE,
             )
         self._warn_if_lost(origin, secure)
         return header
@@ -227,6 +231,14 @@ class SessionCookie:
                 self._path,
                 once=True,
             )
+
+
+def unfit_value() -> ConfigError:
+    """Return the error for a store's value that no cookie, and no header, can hold."""
+    return ConfigError(
+        "the store's cookie_value() returned characters that a cookie cannot hold; "
+        "encode the value, for example with base64.urlsafe_b64encode"
+    )
 
 
 def _candidates(header: str, start: str) -> Iterable[str]:

@@ -5,20 +5,24 @@ from __future__ import annotations
 import functools
 import marshal
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, NoReturn, Self, SupportsIndex, TypeVar
 
+from .._ids import owner_key
 from .._session.changes import ABSENT, Absent, CompareAndSet, Edit, Merged, same
 from .._session.messages import ChangeKeys, GetAll
+from .._session.serialization import Owner
 from .._session.values import Json, JsonInput, validate_key, validate_value
 from .._validation import Duration
+from ..config import SessionConfig
 from ..forms import flash_errors, flash_old
 from ..session import Session, closed_error
+from ..stores.base import SessionStore
 from .cache_headers import Headers
 from .origin import Origin
 from .request_session import RequestSession
 
-__all__ = ["LiveSession", "SessionVerbs"]
+__all__ = ["LiveSession", "SessionVerbs", "owner_keys"]
 
 R = TypeVar("R")
 
@@ -88,6 +92,15 @@ class SessionVerbs:
         """Return what was typed into a form's field, or ""."""
         return self.session.old(field)
 
+    def belongs_to(self, owner: str | int | None, **noted: JsonInput) -> None:
+        """Say whose session this is, at a login; see ``Session.belongs_to``."""
+        self.session.belongs_to(owner, **noted)
+
+    @property
+    def store(self) -> SessionStore:
+        """Where the session is kept: to list and to end the sessions of its owner."""
+        return self.session.store
+
     def expire_after(self, duration: Duration | None) -> None:
         """Set this session's own idle timeout, as for "remember me"; None: the configured one."""
         self.session.expire_after(duration)
@@ -112,6 +125,8 @@ class LiveSession(SessionVerbs, dict[str, Any]):
         request: the session of the request.
         login_keys: when the value of one of these keys is replaced or removed, somebody has
             logged in or out, and the session gets a new id.
+        owner_keys: the value of the first of these keys that has one says who the session
+            belongs to, unless the application does.
 
     Attributes:
         request: as above.
@@ -138,12 +153,20 @@ class LiveSession(SessionVerbs, dict[str, Any]):
     _begun: set[str]  # the keys whose values began as a default
     _put: set[str]  # the keys that were given other objects
 
-    def __init__(self, request: RequestSession, login_keys: Collection[str] = ()) -> None:
+    _told: str | None = None  # which owner the session was told of here
+
+    def __init__(
+        self,
+        request: RequestSession,
+        login_keys: Collection[str] = (),
+        owner_keys: Sequence[str] = (),
+    ) -> None:
         super().__init__(_UNREAD)
         self.request = request
         self.session = request.session
         self.modified = False
         self._login_keys = login_keys
+        self._owner_keys = owner_keys
         self._lock = threading.RLock()  # any thread of the request may use it
 
     # What a framework's values are made of; the door of Flask has more than JSON has.
@@ -189,6 +212,16 @@ class LiveSession(SessionVerbs, dict[str, Any]):
         """
         with self._lock:
             if self._found is not None:
+                if self._owner_keys and not (self.request.sealed or self.request.finished):
+                    stored, store = self.request.fetch(), self.request.store
+                    values = {type(dict.get(self, key)) for key in self._owner_keys}
+                    if (
+                        stored
+                        and stored.owner is None
+                        and store.ends_owners
+                        and values.isdisjoint(_CHANGEABLE)
+                    ):
+                        self._tell_owner()  # of a session from before the setting
                 self._write(self._found)
 
     def _write(self, found: Mapping[str, Json]) -> None:
@@ -209,6 +242,8 @@ class LiveSession(SessionVerbs, dict[str, Any]):
                 edits[key] = self._edit(key, before, now[key])
         for key in found.keys() - now.keys():
             edits[key] = Merged(found[key], ABSENT)
+        if any(_replaces(edits[key]) for key in self._owner_keys if key in edits):
+            self._tell_owner()
         if any(_replaces(edits.get(key, ABSENT)) for key in self._login_keys if key in edits):
             self.session.regenerate()
             # All that a login has put goes into a session that begins, if this one has ended.
@@ -216,6 +251,38 @@ class LiveSession(SessionVerbs, dict[str, Any]):
         if edits:
             self.session._tell(ChangeKeys(edits))
         self._hold(now)
+
+    def _tell_owner(self) -> None:
+        """Tell whose session it is, before the login is: a commit in between leaves no gap.
+
+        What the application has told in this request stays, and so does what it has noted of the
+        same owner.
+
+        Raises:
+            TypeError: the value is a list or a dict, and the application has not told.
+        """
+        values = ((key, dict.get(self, key)) for key in self._owner_keys)
+        named = (
+            (key, value)
+            for key, value in values
+            if value is not None and value != "" and type(value) is not bool
+        )
+        name, value = next(named, ("", None))
+        user = None if value is None else str(value)
+        key = "" if user is None else owner_key(user)
+        stored, changes = self.request.fetch(), self.session.state().changes
+        found = "" if stored is None else _key_of(stored.owner)
+        known = _key_of(changes.owner_on(changes.base))
+        # A commit of this request may have been made since.
+        by_application = changes.owner is not None or known not in ("", found)
+        if key != known and (known == self._told or not by_application):
+            if type(value) in _CHANGEABLE:
+                raise TypeError(
+                    f"session[{name!r}] is a {type(value).__name__}, and owner_from_login takes it "
+                    "for the id of a user; keep the id there, or call belongs_to()"
+                )
+            self.session.belongs_to(user)
+            self._told = key
 
     def _edit(self, key: str, before: Json | Absent, after: Json) -> Edit:
         if key in self._put:
@@ -347,6 +414,9 @@ class LiveSession(SessionVerbs, dict[str, Any]):
         with self._lock:
             if any(key in self for key in self._login_keys):
                 self.session.regenerate()
+            if any(key in self for key in self._owner_keys):
+                self.session.belongs_to(None)
+                self._told = ""
             self.session.clear()
             self._emptied()
 
@@ -399,6 +469,20 @@ class LiveSession(SessionVerbs, dict[str, Any]):
         with self._lock:
             self.session.invalidate()
             self._emptied()
+
+
+def owner_keys(config: SessionConfig, own: str = "") -> tuple[str, ...]:
+    """Return the keys that name the owner of a session; none without ``owner_from_login``.
+
+    Args:
+        config: the settings.
+        own: the key of the framework, which comes before ``login_key``.
+    """
+    return tuple(filter(None, (own, config.login_key))) if config.owner_from_login else ()
+
+
+def _key_of(owner: Owner | None) -> str:
+    return "" if owner is None else owner.key
 
 
 def _replaces(edit: Edit) -> bool:

@@ -17,6 +17,7 @@ from .cleanup import make_policy, never
 from .cookie import SessionCookie
 from .request_session import RequestSession, StoreBinding
 from .signing import CookieSigner
+from .token import SessionToken, Transport
 
 __all__ = ["SessionManager"]
 
@@ -47,12 +48,23 @@ class SessionManager:
         self, config: SessionConfig, store: SessionStore | None, fallback: SessionStore
     ) -> None:
         self._config = config
+        self._transport = SessionToken if config.transport == "header" else SessionCookie
         self._store = store
         self._fallback = fallback
         self._binding: StoreBinding | None = None
         current = self._current_store()
         if current is not _NO_STORE:  # setup() may still be called
             self._bind(current)
+
+    @property
+    def request_header(self) -> str:
+        """The name of the header that the session comes in: what ``begin`` takes."""
+        return self._transport.request_header
+
+    @property
+    def environ_key(self) -> str:
+        """Where CGI, and so WSGI's environ, has that header."""
+        return self._transport.environ_key
 
     @property
     def key(self) -> str:
@@ -65,10 +77,15 @@ class SessionManager:
         return (self._config.login_key,) if self._config.login_key else ()
 
     @property
+    def owner_keys(self) -> tuple[str, ...]:
+        """The setting ``owner_from_login``, as LiveSession takes it."""
+        return self.login_keys if self._config.owner_from_login else ()
+
+    @property
     def binding(self) -> StoreBinding:
         """The store of the requests that begin now, and what belongs to it."""
         binding = self._binding
-        if binding is None or (self._store is None and binding.store is not self._current_store()):
+        if binding is None or (self._store is None and binding.given is not self._current_store()):
             binding = self._bind(self._current_store())
         return binding
 
@@ -107,13 +124,14 @@ class SessionManager:
             return cls.from_config(config, store)
         return _shared.get(config) or _shared.setdefault(config, cls.from_config(config))
 
-    def begin(self, cookie_headers: str | Sequence[str] = "") -> RequestSession:
+    def begin(self, headers: str | Sequence[str] = "") -> RequestSession:
         """Begin a request; nothing is read before its session is used.
 
         Args:
-            cookie_headers: the Cookie header, "" if there is none, or a list of several.
+            headers: the Cookie header, or that of ``transport``; "" if there is none, or a list
+                of several.
         """
-        return RequestSession(self.binding, cookie_headers)
+        return RequestSession(self.binding, headers)
 
     def _current_store(self) -> SessionStore:
         if self._store is not None:
@@ -134,9 +152,10 @@ class SessionManager:
                 "Give SessionMiddleware a config or a store, or call setup() at boot.",
                 once=True,
             )
-            cookie = SessionCookie(CookieSigner([secrets.token_hex()], "never set"))
-            return StoreBinding(store, cookie, lifetime=1.0, policy=never)
+            nobody = self._transport(CookieSigner([secrets.token_hex()], "never sent"))
+            return StoreBinding(store, nobody, lifetime=1.0, policy=never, given=store)
         config.equip(store)
+        given, store = store, config.metered(store)
         lifetime = config.lifetime_with(store)
         signer = CookieSigner(
             config.secret_keys,
@@ -145,18 +164,20 @@ class SessionManager:
             remember=store.server_side,
             grace=to_seconds("rotation_grace", config.rotation_grace, allow_zero=True),
         )
-        cookie = SessionCookie(
-            signer,
-            name=config.cookie,
-            path=config.cookie_path,
-            domain=config.cookie_domain,
-            samesite=config.cookie_samesite,
-            secure=config.secure,
-            partitioned=config.cookie_partitioned,
-            lifetime=min(lifetime, store.absolute_lifetime or lifetime),
-            on_close=config.expire_on_close,
-            former_name=store.former_cookie,
-        )
+        cookie: Transport = SessionToken(signer)
+        if config.transport == "cookie":
+            cookie = SessionCookie(
+                signer,
+                name=config.cookie,
+                path=config.cookie_path,
+                domain=config.cookie_domain,
+                samesite=config.cookie_samesite,
+                secure=config.secure,
+                partitioned=config.cookie_partitioned,
+                lifetime=min(lifetime, store.absolute_lifetime or lifetime),
+                on_close=config.expire_on_close,
+                former_name=store.former_cookie,
+            )
         return StoreBinding(
             store,
             cookie,
@@ -164,6 +185,7 @@ class SessionManager:
             make_policy(config, store),
             flash_until_read=config.flash_until_read,
             commit_on_error=config.commit_on_error,
+            given=given,
         )
 
 
@@ -171,4 +193,6 @@ _shared: Final = WeakValueDictionary[SessionConfig, SessionManager]()
 
 
 def _salt(kind: str, config: SessionConfig) -> str:
-    return f"glimr_session.{kind}.{config.cookie}"
+    # No cookie is a token, whatever the names: they begin differently.
+    start = "glimr_session" if config.transport == "cookie" else "glimr_session_token"
+    return f"{start}.{kind}.{config.cookie}"

@@ -2,7 +2,7 @@
 
 Every door uses it in the same order::
 
-    request = manager.begin(cookie_headers)
+    request = manager.begin(headers)  # of manager.request_header
     ...                      # the handler uses request.session
     headers = request.response_headers(status, headers, origin=...)
     ...                      # the body is sent
@@ -30,12 +30,12 @@ from ..errors import StoreUnavailable
 from ..mailbox import ActorDeadError
 from ..session import CLOSED, OPENING, ReadOnly, Session, SessionRef, closed_error
 from ..stores.base import CommitResult, SessionStore
-from .cache_headers import Headers, add_session_headers, directives_of
+from .cache_headers import Headers, directives_of
 from .cleanup import Policy
-from .cookie import SessionCookie
 from .lookup import Lookup, look_up
 from .origin import Origin
 from .steps import Steps, arun, run
+from .token import Transport
 
 __all__ = ["RequestSession", "StoreBinding"]
 
@@ -54,21 +54,23 @@ class StoreBinding(NamedTuple):
 
     Attributes:
         store: where the sessions are.
-        cookie: the application's cookie for this store.
+        cookie: the application's cookie for this store, or its token.
         lifetime: the configured idle timeout in seconds.
         policy: when to collect.
         flash_until_read: whether a flash stays until it is read.
         commit_on_error: whether a response of 500 and above commits.
         new_id: returns an id that no session has.
+        given: the store without the metrics around it, if the manager is to look for another one.
     """
 
     store: SessionStore
-    cookie: SessionCookie
+    cookie: Transport
     lifetime: float
     policy: Policy
     flash_until_read: bool = False
     commit_on_error: bool = False
     new_id: Callable[[], str] = generate_id
+    given: SessionStore | None = None
 
 
 class RequestSession:
@@ -79,7 +81,7 @@ class RequestSession:
 
     Args:
         binding: the store and what belongs to it.
-        cookie_headers: the Cookie header, "" if there is none, or a list of several.
+        headers: the Cookie header, or X-Session-Token; "" if there is none, or a list of several.
 
     Attributes:
         ref: the session's actor; None until the session is used.
@@ -111,15 +113,20 @@ class RequestSession:
     _set_cookies: list[str] | None = None  # once they were computed
     _headers: Headers | None = None  # that have left before the session was used
 
-    def __init__(self, binding: StoreBinding, cookie_headers: str | Sequence[str]) -> None:
+    def __init__(self, binding: StoreBinding, headers: str | Sequence[str]) -> None:
         self._binding = binding
-        self._cookie_headers = cookie_headers
+        self._received_headers = headers
         self._opening: set[int] = set()  # threads
 
     @property
     def session(self) -> Session:
         """The session, for the handler."""
         return Session(self)
+
+    @property
+    def store(self) -> SessionStore:
+        """Where the session is kept."""
+        return self._binding.store
 
     @property
     def closed(self) -> bool:
@@ -282,7 +289,7 @@ class RequestSession:
 
     @property
     def cookie_name(self) -> str:
-        """The name of the session's cookie."""
+        """The name of the session's cookie, or of its header."""
         return self._binding.cookie.name
 
     def begin_response(self, status: int | str) -> None:
@@ -324,7 +331,9 @@ class RequestSession:
         if self._set_cookies is None:
             self._run(self._committing(last=last))
             self._set_cookies = self._cookies_for(origin)
-        return add_session_headers(headers, self._set_cookies) if self.used else headers
+        return (
+            self._binding.cookie.add_headers(headers, self._set_cookies) if self.used else headers
+        )
 
     async def aresponse_headers(
         self, status: int | str, headers: Headers, *, origin: Callable[[], Origin]
@@ -338,7 +347,13 @@ class RequestSession:
                 self.sealed = False  # the application may answer otherwise, and commit again
                 raise
             self._set_cookies = self._cookies_for(origin)
-        return add_session_headers(headers, self._set_cookies) if self.used else headers
+        return (
+            self._binding.cookie.add_headers(headers, self._set_cookies) if self.used else headers
+        )
+
+    def vary(self, headers: Headers) -> Headers:
+        """Return the headers of a response that depends on the session, and says so."""
+        return self._binding.cookie.add_headers(headers, ())
 
     def _seal(self, status: int | str, headers: Headers, *, last: bool = False) -> None:
         """Note that the headers leave; if the session was not used, they stay as they are."""
@@ -426,7 +441,7 @@ class RequestSession:
         return self._fetched or self._keep(self._run(self._looking_up()))
 
     def _looking_up(self) -> Steps[Lookup]:
-        return look_up(self._binding.cookie.read(self._cookie_headers), self.new_id)
+        return look_up(self._binding.cookie.read(self._received_headers), self.new_id)
 
     def _keep(self, found: Lookup) -> Lookup:
         fetched: Lookup = self.__dict__.setdefault("_fetched", found)  # of two threads one wins
@@ -435,25 +450,29 @@ class RequestSession:
         return fetched
 
     def _warn(self, fetched: Lookup) -> None:
-        name = self._binding.cookie.name
+        cookie = self._binding.cookie
+        kind, name, header = cookie.kind, cookie.name, cookie.request_header
         if fetched.ambiguous:
             warn("Cookies %s of different sessions came; the request is anonymous.", name)
         if fetched.behind and fetched.received.newer:
             warn(
-                "A cookie %s does not verify, but it is as recent as one of a new key: the request "
-                "is anonymous, and the cookie stays. Put the new key behind the old one in "
+                "A %s %s does not verify, but it is as recent as one of a new key: the request "
+                "is anonymous, and the %s stays. Put the new key behind the old one in "
                 "secret_keys everywhere, before any worker has it in front.",
+                kind,
                 name,
+                kind,
             )
         elif fetched.received.refused:
-            warn("A cookie %s does not verify and counts as absent.", name)
-        if self._headers is not None and not {"cookie", "*"}.intersection(
+            warn("A %s %s does not verify and counts as absent.", kind, name)
+        if self._headers is not None and not {header.lower(), "*"}.intersection(
             directives_of(self._headers, "vary")
         ):
             warn(
-                "A session was first used after the headers had left without Vary: Cookie, so a "
+                "A session was first used after the headers had left without Vary: %s, so a "
                 "shared cache may give the response to others. Use the session before the first "
                 "chunk of the body, or set that header.",
+                header,
             )
 
     def _take_changes(self, *, last: bool) -> Changes | None:
@@ -492,7 +511,7 @@ class RequestSession:
                     yield "destroy", cookie.value
 
     def _cookies_for(self, origin: Callable[[], Origin]) -> list[str]:
-        """Return the Set-Cookie header values of the response."""
+        """Return the values of Set-Cookie in the response, or of the token's header."""
         fetched, result, cookie = self._fetched, self._result, self._binding.cookie
         if fetched is None or (result is None and (self.failed or fetched.stored is not None)):
             return []  # most requests only read
@@ -562,7 +581,7 @@ class RequestSession:
 
     def _committing_late(self, changes: Changes) -> Steps[bool]:
         """Commit what changed after the headers, or warn that it is lost."""
-        base, store = changes.base, self._binding.store
+        base, store, kind = changes.base, self._binding.store, self._binding.cookie.kind
         lost = ""
         if changes.invalidated and store.server_side:
             yield from self._destroying_others(changes)
@@ -572,12 +591,12 @@ class RequestSession:
                 if result is CommitResult.BUSY:
                     lost = "another writer has the store"
             if changes.edits or changes.flash:  # of another session, which has no cookie
-                lost = "the browser has no cookie for it"
+                lost = f"the browser has no {kind} for it"
         elif base is None:
-            lost = "the browser has no cookie for it"
+            lost = f"the browser has no {kind} for it"
             self._nothing_left = True
         elif not store.server_side:
-            lost = "it lives in the cookie"
+            lost = f"it lives in the {kind}"
         elif self._gone:
             lost = "it has ended"
         elif changes.id_changed:

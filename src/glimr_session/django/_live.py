@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from django.contrib.sessions.backends.base import SessionBase
@@ -28,13 +28,19 @@ class DjangoLiveSession(LiveSession):
     Args:
         request: the session of the request.
         login_keys: as for LiveSession.
+        owner_keys: likewise.
         on_close: whether cookies end with the browser where the session does not say.
     """
 
     def __init__(
-        self, request: RequestSession, login_keys: Collection[str], *, on_close: bool
+        self,
+        request: RequestSession,
+        login_keys: Collection[str],
+        owner_keys: Sequence[str],
+        *,
+        on_close: bool,
     ) -> None:
-        super().__init__(request, login_keys)
+        super().__init__(request, login_keys, owner_keys)
         self._on_close = on_close
 
     @property

@@ -19,6 +19,7 @@ from django.template.loader import get_template
 from .._log import logger
 from .._request.error_page import error_page
 from .._request.origin import Origin
+from .._request.token import TOKEN_HEADER
 from ..errors import StoreUnavailable
 from ._setup import current, in_thread
 from ._store import SessionStore
@@ -29,7 +30,7 @@ _PARTITIONED = "; Partitioned"
 
 
 class SessionMiddleware(middleware.SessionMiddleware):  # type: ignore[misc]  # not typed
-    """Gives each request of a Django site its session, in a signed cookie.
+    """Gives each request of a Django site its session, in a signed cookie or a signed token.
 
     It is a subclass of Django's own, for the system check of Django's admin looks for that.
 
@@ -83,7 +84,7 @@ class SessionMiddleware(middleware.SessionMiddleware):  # type: ignore[misc]  # 
         if isinstance(getattr(request, "session", None), SessionStore):
             return None
         session: SessionStore = self.SessionStore()
-        session.begin(request.META.get("HTTP_COOKIE", ""))
+        session.begin(request.META.get(current().cookie_binding.cookie.environ_key, ""))
         setattr(request, "session", session)  # noqa: B010  # Django has no type for it
         return session
 
@@ -108,10 +109,13 @@ class SessionMiddleware(middleware.SessionMiddleware):  # type: ignore[misc]  # 
             )
         except StoreUnavailable as error:
             return _unavailable(error)
+        transport = current().cookie_binding.cookie
         cookies = [_morsel(value) for name, value in headers if name == "Set-Cookie"]
         for name, value in headers:
-            if name in ("Vary", "Cache-Control"):
+            if name in ("Vary", "Cache-Control", TOKEN_HEADER):
                 response[name] = value
+            if name == TOKEN_HEADER == transport.response_header:
+                session.sent(value)
         for number, cookie in enumerate(cookies, 1):  # ours is the last one
             others = f" {number}" if number < len(cookies) else ""
             response.cookies[f"{cookie.key}{others}"] = cookie

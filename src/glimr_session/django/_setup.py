@@ -7,7 +7,7 @@ import functools
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
@@ -26,6 +26,7 @@ from .._request.cookie import ReceivedCookies, SessionCookie
 from .._request.manager import SessionManager
 from .._request.request_session import StoreBinding
 from .._request.signing import VerifiedCookie
+from .._request.token import SessionToken
 from .._session.values import Json, validate_key, validate_value
 from .._validation import check_framework_keys
 from ..config import SessionConfig
@@ -44,6 +45,8 @@ _MOVE_FROM: Final = "GLIMR_SESSION_MOVE_FROM"
 
 # A module, and no reference to a function in one, which has a colon, nor one of our stores.
 _ENGINE: Final = re.compile(r"\w+(\.\w+)+", re.ASCII)
+
+_DJANGOS_OWN: Final = "django.contrib.sessions.middleware.SessionMiddleware"
 
 _FORMER_KEY: Final = re.compile(r"[!-~]{8,4096}", re.ASCII)
 
@@ -73,15 +76,27 @@ class Setup:
         if self.thread_sensitive:
             self._environ.pop(_MOVE_FROM, None)
             self._given.pop("move_from", None)
+        keys: list[str] = []
+        if not self._has_keys:  # Django's may be too weak to sign, and good enough for its own uses
+            with suppress(ConfigError, ImproperlyConfigured):
+                keys = _secret_keys()
         config = self._read(
             lifetime=conf.settings.SESSION_COOKIE_AGE / 60,
             expire_on_close=conf.settings.SESSION_EXPIRE_AT_BROWSER_CLOSE,
+            secret_keys=keys,
         )
+        if config.transport == "header" and _DJANGOS_OWN in conf.settings.MIDDLEWARE:
+            raise ImproperlyConfigured(
+                'GLIMR_SESSION: transport = "header" needs our middleware: Django\'s own knows '
+                "cookies alone. Put glimr_session.django.SessionMiddleware in its place in "
+                "MIDDLEWARE."
+            )
         directory, base = os.fspath(config.disk_directory), getattr(conf.settings, "BASE_DIR", None)
         if base is not None and directory[:1] not in ("~", "$"):
             config = dataclasses.replace(config, disk_directory=Path(base) / directory)
         self.config = config
-        self._made = config.make_store() if configured is None else None
+        unmeasured = dataclasses.replace(config, metrics="")
+        self._made = unmeasured.make_store() if configured is None else None
         store = self._made or configured
         if store is None or not store.server_side:
             raise ImproperlyConfigured(
@@ -90,6 +105,8 @@ class Setup:
             )
         if self.thread_sensitive:
             store = MovingStore(store, _FormerSessions(former))
+        config.equip(store)
+        store = config.metered(store)
         self.binding = StoreBinding(
             store,
             _SessionKeys(),
@@ -122,9 +139,9 @@ class Setup:
             ),
         )
         binding = SessionManager.from_config(config, self.binding.store).binding
-        return binding._replace(
-            cookie=_Cookie(binding.cookie), policy=self.binding.policy, new_id=new_id
-        )
+        ours = binding.cookie
+        cookie = _Token(ours) if isinstance(ours, SessionToken) else _Cookie(ours)
+        return binding._replace(cookie=cookie, policy=self.binding.policy, new_id=new_id)
 
     @property
     def _has_keys(self) -> bool:
@@ -225,12 +242,29 @@ class _Cookie(SessionCookie):
         header = headers if isinstance(headers, str) else "; ".join(headers)
         received = super().read(header)
         signed = [cookie for cookie in received.verified if not cookie.foreign]
-        if signed and conf.settings.SESSION_SAVE_EVERY_REQUEST:  # so that its renewal is due
-            due = tuple(cookie._replace(issued_at=0.0) for cookie in signed)
-            return received._replace(verified=due)
-        if not signed and (value := cookie_value_of(parse_cookie(header).get(self.name, ""))):
+        if signed:
+            return _due(received)
+        if value := cookie_value_of(parse_cookie(header).get(self.name, "")):
             return ReceivedCookies((VerifiedCookie(value, 0.0, former=True),), refused=False)
         return received
+
+
+class _Token(SessionToken):
+    """The token, which is renewed by each request if Django is to save in each."""
+
+    def __init__(self, token: SessionToken) -> None:
+        vars(self).update(vars(token))
+
+    def read(self, headers: str | Sequence[str]) -> ReceivedCookies:
+        return _due(super().read(headers))
+
+
+def _due(received: ReceivedCookies) -> ReceivedCookies:
+    """Return what was received, with its renewal due if Django is to save in each request."""
+    if not conf.settings.SESSION_SAVE_EVERY_REQUEST:
+        return received
+    due = tuple(cookie._replace(issued_at=0.0) for cookie in received.verified)
+    return received._replace(verified=due)
 
 
 class _FormerSessions(ForeignSessions):

@@ -10,9 +10,9 @@ from typing import Any, Final
 from django.contrib.auth import SESSION_KEY as LOGIN_KEY
 from django.contrib.sessions.backends.base import CreateError, UpdateError
 
-from .._request.cookie import SessionCookie
-from .._request.live_session import SessionVerbs
+from .._request.live_session import SessionVerbs, owner_keys
 from .._request.request_session import RequestSession
+from .._request.token import Transport
 from .._validation import Duration, to_seconds
 from ..errors import StoreUnavailable
 from ..session import Session
@@ -47,7 +47,7 @@ class SessionStore(SessionVerbs, AsyncSessionBase):
             request.session.flash("notice", "Saved.")
     """
 
-    _unread = ""  # a Cookie header in which nobody has looked for the session key yet
+    _unread = ""  # a header in which nobody has looked for the session key yet
 
     outage: StoreUnavailable | None = None
     """Why the session could not be read."""
@@ -65,20 +65,20 @@ class SessionStore(SessionVerbs, AsyncSessionBase):
             session_key = _first_key(cookie, f"{cookie.name}={session_key}")
         super().__init__(session_key)
 
-    def begin(self, cookie_header: str) -> RequestSession:
+    def begin(self, header: str) -> RequestSession:
         """Begin the session of a request whose response our middleware is to send.
 
         Args:
-            cookie_header: the Cookie header of the request.
+            header: the Cookie header of the request, or its token.
         """
-        self._binding, self._header = current().cookie_binding, cookie_header
-        self._unread = cookie_header
-        self.own = RequestSession(self._binding, cookie_header)
+        self._binding, self._header = current().cookie_binding, header
+        self._unread = header
+        self.own = RequestSession(self._binding, header)
         return self.own
 
-    def sent(self, cookie_header: str) -> None:
-        """Take the session key from the cookies."""
-        self._session_key = _first_key(self._binding.cookie, cookie_header)
+    def sent(self, header: str) -> None:
+        """Take the session key from the cookies, or from the token."""
+        self._session_key = _first_key(self._binding.cookie, header)
 
     def _key(self) -> str | None:
         if self._unread:
@@ -136,8 +136,13 @@ class SessionStore(SessionVerbs, AsyncSessionBase):
         return self._live(request)
 
     def _live(self, request: RequestSession) -> DjangoLiveSession:
-        on_close = current().config.expire_on_close
-        live = DjangoLiveSession(request, self._login_keys, on_close=on_close)
+        config = current().config
+        live = DjangoLiveSession(
+            request,
+            self._login_keys,
+            owner_keys(config, LOGIN_KEY),
+            on_close=config.expire_on_close,
+        )
         live.read()
         return live
 
@@ -305,7 +310,7 @@ class SessionStore(SessionVerbs, AsyncSessionBase):
         current().binding.store.gc()
 
 
-def _first_key(cookie: SessionCookie, cookie_header: str) -> str | None:
+def _first_key(cookie: Transport, header: str) -> str | None:
     """Return the session key of the first cookie that verifies."""
-    received = cookie.read(cookie_header).verified
+    received = cookie.read(header).verified
     return key_sent(received[0].value) if received else None

@@ -12,7 +12,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeGuard, TypeVar
+from typing import Any, ClassVar, Final, TypeGuard, TypeVar
 
 from .._ids import (
     handle_of,
@@ -27,6 +27,7 @@ from .._ids import (
 from .._log import logger
 from .._loops import on_asyncio
 from .._session.changes import Changes
+from .._session.sealing import why_unreadable
 from .._session.serialization import StoredSession
 from .._validation import Duration, to_seconds
 from ..errors import ConfigError, StoreUnavailable
@@ -68,10 +69,7 @@ from ._versions import (
     merged,
     same_session,
 )
-from .base import CommitResult, SessionInfo, SessionStore, info_of, named
-
-if TYPE_CHECKING:
-    from ..session import Session
+from .base import AnySession, CommitResult, SessionInfo, SessionStore, info_of, named
 
 __all__ = ["ServerStore", "missing_extra", "told_at_start"]
 
@@ -137,7 +135,7 @@ class ServerStore(SessionStore):
     def sessions(self, owner: str | int) -> list[SessionInfo]:
         return self._run(self._sessions(owner_key(owner)))
 
-    def destroy_all(self, owner: str | int, *, except_: Session | str | None = None) -> int:
+    def destroy_all(self, owner: str | int, *, except_: AnySession | None = None) -> int:
         return self._run(self._destroy_all(owner_key(owner), except_))
 
     def all_sessions(self) -> Iterator[SessionInfo]:
@@ -152,7 +150,7 @@ class ServerStore(SessionStore):
     def _scan(self) -> Iterator[list[Entry]]:
         """Yield all entries in batches, in no order."""
 
-    def handle_of(self, session: Session | str) -> str:
+    def handle_of(self, session: AnySession) -> str:
         return self._run(self._handle_of(named(session)))
 
     def find(self, cookie_value: str) -> tuple[StoredSession | None, bool]:
@@ -197,7 +195,7 @@ class ServerStore(SessionStore):
             return await super().asessions(owner)
         return await self._arun(self._sessions(owner_key(owner)), executor)
 
-    async def adestroy_all(self, owner: str | int, *, except_: Session | str | None = None) -> int:
+    async def adestroy_all(self, owner: str | int, *, except_: AnySession | None = None) -> int:
         executor = self._loop_executor()
         if executor is None:
             return await super().adestroy_all(owner, except_=except_)
@@ -286,7 +284,12 @@ class ServerStore(SessionStore):
         after = self._after(stored, Changes(stored, stored.id), nonce, None)
         if after is None or time.time() >= self._absolute_end(stored.created_at):
             return None
+        # Not a use: who moves a session need not be its user.
+        created_at, last_used_at = stored.created_at, stored.last_used_at
+        purge_after = self._purge_after(created_at, last_used_at, stored.lifetime or self.lifetime)
+        after = after._replace(last_used_at=last_used_at, purge_after=purge_after)
         leaving = after._replace(value=LEAVING + after.value)
+        yield from self._registering(after, stored.lifetime or self.lifetime)
         present = yield Swap(after.number, stored.marks.revision, leaving)
         if present is not MADE and not (present is not None and present.has_made(nonce)):
             return None
@@ -338,9 +341,14 @@ class ServerStore(SessionStore):
         return True
 
     def _touch(self, cookie_value: str) -> Steps[bool]:
-        stored = yield from self._open(cookie_value)
-        if stored is None:
+        session_id, number = split_cookie_value(cookie_value)
+        entry = yield from self._locate(session_id, number)
+        stored = None if entry is None else self._readable(entry, session_id, time.time())
+        if entry is None or stored is None:
             return False
+        if self.sealer is not None and not self.sealer.is_current(entry.value):
+            result = yield from self._commit(Changes(stored, session_id))
+            return result.outcome == "stored"
         marks: Marks = stored.marks
         now = last_use(stored, time.time())
         lifetime = stored.lifetime or self.lifetime
@@ -384,22 +392,30 @@ class ServerStore(SessionStore):
                 found.append(info_of(stored, len(entry.value)))
         return sorted(found, key=lambda info: -info.last_used_at)
 
-    def _destroy_all(self, owner: str, except_: Session | str | None) -> Steps[int]:
+    def _destroy_all(self, owner: str, except_: AnySession | None) -> Steps[int]:
         kept = ""
         if except_ is not None:
             kept = yield from self._handle_of(named(except_))
         ended = 0
-        for number in (yield Owned(bytes.fromhex(owner))):
-            if handle_of(number) == kept:
-                continue
-            entry: Entry | Made | None = yield Read(number)
-            while isinstance(entry, Entry):
-                if not _is_of(self._in_entry(entry, "", time.time())[0], owner):
-                    break
-                after = self._end(number, entry.key, entry.revision + 1, b"")
-                entry = yield from self._swap_end(Swap(number, entry.revision, after))
-                ended += entry is MADE
-        return ended
+        followed = set[int]()  # numbers of sessions that another one was begun in place of
+        while True:
+            known = len(followed)
+            for number in (yield Owned(bytes.fromhex(owner))):
+                if handle_of(number) == kept:
+                    continue
+                entry: Entry | Made | None = yield Read(number)
+                while isinstance(entry, Entry):
+                    # Whatever the time is: a clock that is ahead would let it come back.
+                    if not _is_of(self._in_entry(entry, "", -math.inf)[0], owner):
+                        break
+                    alive = self._in_entry(entry, "", time.time())[0] is not None
+                    after = self._end(number, entry.key, entry.revision + 1, b"")
+                    entry = yield from self._swap_end(Swap(number, entry.revision, after))
+                    ended += alive and entry is MADE
+                if isinstance(entry, Entry) and self._is_tombstone(entry, time.time()):
+                    followed.add(number)
+            if len(followed) == known:  # else the other one may have been begun behind the list
+                return ended
 
     def _handle_of(self, name: str) -> Steps[str]:
         entry = yield from self._named(name)
@@ -444,6 +460,10 @@ class ServerStore(SessionStore):
             if present is MADE or (present is not None and present.has_made(nonce)):
                 if turn is not None:
                     turn.leave(after)
+                    if login is None and (
+                        base.marks is None or marks.revision != base.marks.revision
+                    ):
+                        self.note("merged")
                 if login is not None:
                     return login
                 if moved:
@@ -461,6 +481,8 @@ class ServerStore(SessionStore):
             if entry is None or entry.key != key:
                 entry = yield from self._own(base, entry, marks.number)
             found = self._judge(entry, base)
+            if found is not None:
+                self.note("conflict")
         return (yield from self._ended(changes, nonce, entry, login))
 
     def _begin(self, changes: Changes, nonce: bytes) -> Steps[CommitResult]:
@@ -545,7 +567,8 @@ class ServerStore(SessionStore):
         )
 
     def _registration(self, owner: bytes, number: int, lifetime: float) -> Register:
-        return Register(owner, number, 1.2 * lifetime)  # a use may be renewed a tenth later
+        # More than 1.1 lifetimes: it is renewed once per tenth, and clocks differ.
+        return Register(owner, number, 2 * lifetime)
 
     def _locate(self, session_id: str, number: int) -> Steps[Entry | None]:
         """Return the entry of an id; most likely it has this number."""
@@ -602,7 +625,9 @@ class ServerStore(SessionStore):
         if content is None:
             if entry.value != TOMBSTONE and not entry.value.startswith(LEAVING):
                 logger.warning(
-                    "The stored session %s is unreadable and counts as absent.", entry.key.hex()[:8]
+                    "The stored session %s is unreadable and counts as absent.%s",
+                    entry.key.hex()[:8],
+                    why_unreadable(entry.value, self.sealer),
                 )
             return None
         lifetime = content.lifetime or self.lifetime
@@ -661,7 +686,8 @@ class ServerStore(SessionStore):
         )
 
     def _sealed(self, value: bytes, key: bytes) -> bytes:
-        return value if self.sealer is None else self.sealer.seal(value, key)
+        sealer = self.sealer
+        return value if sealer is None or not sealer.seals else sealer.seal(value, key)
 
     def _end(self, number: int, key: bytes, revision: int, commits: bytes) -> Entry | None:
         """Return what is left of a session that has ended, and by no login: mostly nothing."""

@@ -92,11 +92,10 @@ def decode_content(value: bytes, key: bytes, sealer: Sealer | None) -> Content |
     Raises:
         StoreUnavailable: it is sealed, and the package that opens it is not installed.
     """
-    content = _decode(value)
-    if content is None and sealer is not None and value.startswith(SEALED):
-        opened = sealer.open(value, key)
-        content = None if opened is None else _decode(opened)
-    return content
+    if sealer is None or value[:2] != SEALED:
+        return _decode(value)
+    opened = sealer.open(value, key)
+    return None if opened is None else _decode(opened)
 
 
 class Marks(Record, frozen=True):

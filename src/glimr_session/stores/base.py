@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import TYPE_CHECKING, ClassVar, Final, Literal, NoReturn, ParamSpec, TypeAlias, TypeVar
+from typing import (
+    ClassVar,
+    Final,
+    Literal,
+    NoReturn,
+    ParamSpec,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    runtime_checkable,
+)
 
-from .._ids import handle_of, join_cookie_value, split_cookie_value
+from .._ids import handle_of, split_cookie_value, storage_key
+from .._log import logger
 from .._loops import in_thread
 from .._session.changes import Changes
-from .._session.sealing import Sealer
-from .._session.serialization import Owner, Record, StoredSession
+from .._session.sealing import SEALED, Sealer, why_unreadable
+from .._session.serialization import (
+    Owner,
+    Record,
+    StoredSession,
+    decode_payload,
+    encode_payload,
+)
+from .._session.state import SessionState
 from .._session.values import Json, validate_items
 from ..errors import ConfigError, StoreUnavailable
 
-if TYPE_CHECKING:
-    from ..session import Session
-
 __all__ = [
     "DEFAULT_LIFETIME",
+    "AnySession",
     "Changes",
     "CommitResult",
     "Data",
@@ -42,6 +59,26 @@ R = TypeVar("R")
 Data: TypeAlias = dict[str, Json]
 
 DEFAULT_LIFETIME: Final = timedelta(minutes=120)
+
+
+class _HasState(Protocol):
+    def state(self) -> SessionState: ...
+
+
+@runtime_checkable
+class _HasSession(Protocol):
+    @property
+    def session(self) -> _HasState: ...
+
+
+AnySession: TypeAlias = "_HasState | _HasSession | str"
+"""A session as a handler has it in any framework, or its id, its cookie value or its handle."""
+
+# The only key of the data that the functions of a store are given, if it is encrypted.
+_SEALED_KEY: Final = "glimr_session sealed"
+
+# What the function cookie_value is given is sealed for this, and what save is given for its id.
+_COOKIE: Final = b"cookie"
 
 
 class CommitResult(Record, frozen=True):
@@ -160,7 +197,8 @@ class SessionStore(ABC):
     note: Callable[[str], object] = staticmethod(lambda event: None)  # noqa: ARG005
     """Called with what a store alone knows of: "merged" (a commit onto a version that another
     request has made), "conflict" (another commit came between reading and writing), "retry" (an
-    answer was lost, and the operation was tried again). Metrics set it."""
+    answer was lost, and the operation was tried again). Metrics set it. It may be called while
+    locks are held, and must not wait."""
 
     max_cookie_size: ClassVar[int | None] = None
     """The largest ``cookie_value`` in bytes, or None where it is only an id."""
@@ -292,7 +330,7 @@ class SessionStore(ABC):
         """
         self._refuse("sessions()")
 
-    def destroy_all(self, owner: str | int, *, except_: Session | str | None = None) -> int:
+    def destroy_all(self, owner: str | int, *, except_: AnySession | None = None) -> int:
         """End all sessions of an owner but one; return how many were ended.
 
         No commit that a request is at work on brings one back. A login that commits after this
@@ -300,8 +338,8 @@ class SessionStore(ABC):
 
         Args:
             owner: as for ``Session.belongs_to``.
-            except_: the session that stays: the one of this request, or an id, a cookie value
-                or a handle.
+            except_: the session that stays: the one of this request, as the framework has it
+                too, or an id, a cookie value or a handle.
 
         Raises:
             ConfigError: the store knows no owners; see ``ends_owners``.
@@ -320,11 +358,12 @@ class SessionStore(ABC):
         """
         self._refuse("all_sessions()")
 
-    def handle_of(self, session: Session | str) -> str:
+    def handle_of(self, session: AnySession) -> str:
         """Return the handle of a session; "" if it is not stored.
 
         Args:
-            session: the one of this request, or an id, or a cookie value.
+            session: the one of this request, as the framework has it too, or an id, or a cookie
+                value.
 
         Raises:
             ConfigError, StoreUnavailable: as ``sessions``.
@@ -422,9 +461,13 @@ class SessionStore(ABC):
         """As ``sessions``, without blocking the event loop: in a thread."""
         return await in_thread(self.sessions, owner)
 
-    async def adestroy_all(self, owner: str | int, *, except_: Session | str | None = None) -> int:
+    async def adestroy_all(self, owner: str | int, *, except_: AnySession | None = None) -> int:
         """As ``destroy_all``, without blocking the event loop: in a thread."""
         return await in_thread(lambda: self.destroy_all(owner, except_=except_))
+
+    async def ahandle_of(self, session: AnySession) -> str:
+        """As ``handle_of``, without blocking the event loop: in a thread."""
+        return await in_thread(self.handle_of, session)
 
     async def adestroy(self, session_id: str) -> None:
         """As ``destroy``, without blocking the event loop: in a thread."""
@@ -481,7 +524,8 @@ class SessionStore(ABC):
         one. Commits and renewals are a load and a save, so of two requests at once the later may
         undo the earlier, a logout included; an empty session counts as none. Where that is not
         good enough, subclass SessionStore. They do not keep what ``expire_after`` and
-        ``expire_on_close`` of a session say.
+        ``expire_on_close`` of a session say. With ``encrypt = true`` the functions are given data
+        with one key, whose value is text, and no flash.
 
         Example:
             >>> kept = {}
@@ -506,14 +550,16 @@ class _Claim:
         self.time = time
 
 
-def named(session: Session | str) -> str:
-    """Return what a store finds a session by: what it was stored under when it was opened."""
+def named(session: AnySession) -> str:
+    """Return what a store finds a session by: its handle, whatever its id is by now, or its id."""
     if isinstance(session, str):
         return session
-    base = session.state().changes.base
+    held = session.session if isinstance(session, _HasSession) else session
+    base = held.state().changes.base
     if base is None:
         return ""
-    return join_cookie_value(base.id, getattr(base.marks, "number", 0))
+    number = getattr(base.marks, "number", 0)
+    return handle_of(number) if number else base.id
 
 
 def info_of(stored: StoredSession, size: int) -> SessionInfo:
@@ -541,6 +587,8 @@ def time_left(since: object, interval: float, now: float) -> float:
 
 class _FunctionStore(SessionStore):
     """A store made of five functions: a commit is a load and a save."""
+
+    seals = True
 
     def __init__(
         self,
@@ -584,16 +632,46 @@ class _FunctionStore(SessionStore):
         return _reach(self._gc) or 0
 
     def load(self, session_id: str) -> tuple[Data, Data]:
-        return _reach(self._load, session_id)
+        data, flash = _reach(self._load, session_id)
+        if _SEALED_KEY in data:
+            return self._opened(data[_SEALED_KEY], storage_key(session_id))
+        return data, flash
 
     def save(self, session_id: str, data: Data, flash: Data) -> None:
-        _reach(self._save, session_id, data, flash)
+        _reach(self._save, session_id, *self._sealed(data, flash, storage_key(session_id)))
 
     def destroy(self, session_id: str) -> None:
         _reach(self._destroy, session_id)
 
     def cookie_value(self, session_id: str, data: Data, flash: Data) -> str:
-        return self._cookie_value(session_id, data, flash)
+        return self._cookie_value(session_id, *self._sealed(data, flash, _COOKIE))
+
+    def _sealed(self, data: Data, flash: Data, place: bytes) -> tuple[Data, Data]:
+        if self.sealer is not None and self.sealer.seals:
+            sealed = self.sealer.seal(encode_payload(data, flash).encode(), place)
+            return {_SEALED_KEY: base64.b64encode(sealed).decode()}, {}
+        if _SEALED_KEY in data:
+            raise ValueError(
+                f"no session can have the key {_SEALED_KEY!r}: it marks encrypted ones"
+            )
+        return data, flash
+
+    def _opened(self, text: Json, key: bytes) -> tuple[Data, Data]:
+        try:
+            sealed = base64.b64decode(text) if isinstance(text, str) else b""
+        except ValueError:
+            sealed = b""
+        if self.sealer is not None and sealed.startswith(SEALED):
+            for place in (key, _COOKIE):
+                value = self.sealer.open(sealed, place)
+                if value is not None:
+                    return decode_payload(value)
+        logger.warning(
+            "The stored session %s is unreadable and counts as absent.%s",
+            key.hex()[:8],
+            why_unreadable(sealed, self.sealer),
+        )
+        return {}, {}
 
 
 def _reach(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

@@ -14,7 +14,9 @@ from typing import Final
 
 import msgspec
 
+from .._log import warn
 from .._session.changes import Changes
+from .._session.sealing import SEALED, why_unreadable
 from .._session.serialization import PayloadDecoder, SessionPayload, StoredSession, encode
 from .._session.values import validate_items
 from .._validation import Duration, to_seconds
@@ -25,6 +27,9 @@ __all__ = ["CookieStore", "cookie_store"]
 
 # RFC 6265, section 6.1: what browsers keep of a cookie, its name and attributes included.
 _MAX_SIZE: Final = 4096
+
+# Where a payload is sealed for. Whose it is, is in it, and the cookie is signed.
+_PLACE: Final = b"cookie"
 
 
 class _Content(SessionPayload, omit_defaults=True, kw_only=True):
@@ -44,7 +49,7 @@ _decode = PayloadDecoder(_Content)
 class CookieStore(SessionStore):
     """Keeps id, data, flash, and the times of creation and last use in the cookie.
 
-    The cookie is signed, not encrypted: its user can read the session.
+    The cookie is signed. Its user can read the session in it, unless ``encrypt`` is set.
 
     Args:
         lifetime: the idle timeout, in seconds or as a ``timedelta``.
@@ -61,6 +66,7 @@ class CookieStore(SessionStore):
     server_side = False
     expires_by_itself = True
     max_cookie_size = _MAX_SIZE
+    seals = True
 
     def __init__(
         self,
@@ -76,7 +82,7 @@ class CookieStore(SessionStore):
             decoded = base64.urlsafe_b64decode(cookie_value + "=" * (-len(cookie_value) % 4))
         except (binascii.Error, ValueError):
             return None
-        content = _decode(decoded)
+        content = self._unsealed(decoded) if decoded[:2] == SEALED else _decode(decoded)
         if content is None or self._has_expired(content):
             return None
         return StoredSession(
@@ -116,7 +122,7 @@ class CookieStore(SessionStore):
             expire_on_close=changes.expire_on_close_on(base),
             owner=changes.owner_on(base),
         )
-        return CommitResult.stored(_cookie_value(content))
+        return CommitResult.stored(self._encoded(content))
 
     def gc(self) -> int:
         return 0
@@ -130,7 +136,7 @@ class CookieStore(SessionStore):
 
     def cookie_value(self, session_id: str, data: Data, flash: Data) -> str:
         now = time.time()
-        return _cookie_value(
+        return self._encoded(
             _Content(
                 data=validate_items(data),
                 flash=validate_items(flash),
@@ -169,17 +175,26 @@ class CookieStore(SessionStore):
             self.absolute_lifetime > 0 and now >= content.created_at + self.absolute_lifetime
         )
 
+    def _encoded(self, content: _Content) -> str:
+        payload = encode(content)
+        if self.sealer is not None and self.sealer.seals:
+            payload = self.sealer.seal(payload, _PLACE)
+        value = base64.urlsafe_b64encode(payload).rstrip(b"=")
+        if len(value) > _MAX_SIZE:
+            raise SessionTooLarge(
+                f"the session takes {len(value)} bytes, and a cookie holds {_MAX_SIZE} "
+                'with its name and attributes; store less, or use store = "disk"',
+                size=len(value),
+                limit=_MAX_SIZE,
+            )
+        return value.decode("ascii")
 
-def _cookie_value(content: _Content) -> str:
-    value = base64.urlsafe_b64encode(encode(content)).rstrip(b"=")
-    if len(value) > _MAX_SIZE:
-        raise SessionTooLarge(
-            f"the session takes {len(value)} bytes, and a cookie holds {_MAX_SIZE} "
-            'with its name and attributes; store less, or use store = "disk"',
-            size=len(value),
-            limit=_MAX_SIZE,
-        )
-    return value.decode("ascii")
+    def _unsealed(self, value: bytes) -> _Content | None:
+        opened = None if self.sealer is None else self.sealer.open(value, _PLACE)
+        if opened is not None:
+            return _decode(opened)
+        warn("A session in a cookie counts as absent.%s", why_unreadable(value, self.sealer))
+        return None
 
 
 cookie_store = CookieStore

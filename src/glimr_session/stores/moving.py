@@ -18,9 +18,9 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import Any, ClassVar, Final
 
-from .._ids import join_cookie_value, number_of, split_cookie_value
+from .._ids import handle_of, join_cookie_value, number_of, split_cookie_value
 from .._session.changes import Changes
 from .._session.sealing import Sealer
 from .._session.serialization import StoredSession
@@ -28,10 +28,7 @@ from .._session.values import JsonInput, validate_items
 from .._validation import Duration, to_seconds
 from ..errors import ConfigError, StoreUnavailable
 from ._versions import REMEMBERED, Marks
-from .base import CommitResult, Data, SessionInfo, SessionStore, named
-
-if TYPE_CHECKING:
-    from ..session import Session
+from .base import AnySession, CommitResult, Data, SessionInfo, SessionStore, named
 
 __all__ = ["ForeignSessions", "MovingStore"]
 
@@ -105,11 +102,19 @@ class MovingStore(SessionStore):
 
     @property
     def sealer(self) -> Sealer | None:
-        return self._new.sealer
+        return self._new.sealer if self._old.sealer is not None else None
 
     @sealer.setter
-    def sealer(self, sealer: Sealer | None) -> None:
+    def sealer(self, sealer: Sealer | None) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
         self._new.sealer = self._old.sealer = sealer
+
+    @property
+    def note(self) -> Callable[[str], object]:
+        return self._new.note
+
+    @note.setter
+    def note(self, note: Callable[[str], object]) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        self._new.note = self._old.note = note
 
     def find(self, cookie_value: str) -> tuple[StoredSession | None, bool]:
         coming = self._locate(cookie_value) if self._old.server_side else None
@@ -118,8 +123,9 @@ class MovingStore(SessionStore):
         return coming.stored, coming.leaving
 
     def open(self, cookie_value: str) -> StoredSession | None:
-        if number_of(cookie_value) is not None:
-            return None
+        return None if number_of(cookie_value) is not None else self._open(cookie_value)
+
+    def _open(self, cookie_value: str) -> StoredSession | None:
         if not self._old.server_side:
             found = None if _is_foreign(cookie_value) else self._new.open(cookie_value)
             return found or self._open_cookie(cookie_value)
@@ -194,25 +200,32 @@ class MovingStore(SessionStore):
         found = {info.handle: info for store in self._listing for info in store.sessions(owner)}
         return sorted(found.values(), key=lambda info: -info.last_used_at)
 
-    def destroy_all(self, owner: str | int, *, except_: Session | str | None = None) -> int:
+    def destroy_all(self, owner: str | int, *, except_: AnySession | None = None) -> int:
         kept = "" if except_ is None else self.handle_of(except_)
         ended = 0
+        if self._old.ends_owners and not self._old.server_side:  # first: see _fetch_by_cookie
+            ended += self._old.destroy_all(owner, except_=except_)
+        found, empty = set[str](), 0
         for _ in range(_TRIES):
-            others = [info.handle for info in self.sessions(owner) if info.handle != kept]
+            others = {info.handle for info in self.sessions(owner)} - {kept}
             for handle in others:
                 self.destroy(handle)
-            ended += len(others)
-            if not others:
+            found |= others
+            empty = 0 if others else empty + 1
+            if empty > 1:  # once, one may have moved to the store that had been read
                 break
-        if self._old.ends_owners and not self._old.server_side:
-            ended += self._old.destroy_all(owner, except_=except_)
+        else:
+            raise StoreUnavailable("sessions could not be ended: new ones never ceased to come")
+        # And those that have expired by a clock that may be ahead.
+        ended += len(found)
+        ended += sum(store.destroy_all(owner, except_=kept or None) for store in self._listing)
         return ended
 
     def all_sessions(self) -> Iterator[SessionInfo]:
         for store in self._listing:
             yield from store.all_sessions()
 
-    def handle_of(self, session: Session | str) -> str:
+    def handle_of(self, session: AnySession) -> str:
         name = named(session)
         handles = (store.handle_of(name) for store in reversed(self._listing))
         return next(filter(None, handles), "")
@@ -223,17 +236,34 @@ class MovingStore(SessionStore):
         return [store for store in (self._old, self._new) if store.lists_sessions]
 
     def destroy(self, session_id: str) -> None:
-        if number_of(session_id) is not None:
-            coming = self._locate(session_id) if self._old.lists_sessions else None
-            if coming is not None:  # forward, or a request that is moving it brings it back
-                self._fetch(coming.stored, coming)
-            self._new.destroy(session_id)
-            if self._old.lists_sessions:
-                self._old.destroy(session_id)
-            return
-        super().destroy(session_id)
+        # By a commit, which follows it: a request that is moving it would bring it back.
+        stored = self._open(session_id)
+        if stored is not None:
+            self.commit(Changes(stored, stored.id, cleared=True, invalidated=True))
         self._new.destroy(session_id)  # what cannot be read
         self._old.destroy(session_id)
+
+    def move(self, handle: str) -> bool:
+        """Move a session now; return whether it is in the new store, and not over.
+
+        Both stores keep marks. It may be called while requests use the session, and again after
+        a process was killed in the middle of it.
+
+        Raises:
+            StoreUnavailable: one of the stores cannot be reached.
+        """
+        for tried in range(_TRIES):
+            if tried > 1:
+                time.sleep(random.uniform(0.0, tried * _PAUSE))  # noqa: S311  # no secret
+            coming = self._locate(handle)
+            if coming is None:
+                return False
+            if coming.source is self._new and not coming.leaving:
+                if self._old.find(handle)[0] is not None:  # left by a process that was killed
+                    self._forget_in_old(coming.stored)
+                return True
+            self._fetch(coming.stored, coming)
+        raise StoreUnavailable("a session could not be moved: other requests never paused")
 
     def cookie_value(self, session_id: str, data: Data, flash: Data) -> str:
         return self._new.cookie_value(session_id, data, flash)
@@ -362,6 +392,10 @@ class MovingStore(SessionStore):
             lifetime=lifetime,
         )
         self._new.adopt(mark)
+        if coming.present is None and self._old.leave(stored) is None:
+            # Its owner has ended it since it was opened. One that is ended later is found here.
+            self._new.destroy(stored.id)
+            return None
         self._old.forget_left(stored)
         return coming.present or self._new.open(stored.id)
 
@@ -395,7 +429,9 @@ class _Coming:
 def _name(stored: StoredSession) -> str:
     """Return what a session is found by, wherever it is."""
     marks = stored.marks
-    return join_cookie_value(stored.id, marks.number) if isinstance(marks, Marks) else stored.id
+    if not isinstance(marks, Marks):
+        return stored.id
+    return join_cookie_value(stored.id, marks.number) if stored.id else handle_of(marks.number)
 
 
 def _mark(session_id: str) -> str:

@@ -23,7 +23,8 @@ class Visitor:
     """A browser with one cookie, and everything between it and the application.
 
     There is no server and no application: the test is the handler. Leaving the ``with``
-    block aborts the requests that have not responded.
+    block aborts the requests that have not responded. It has a cookie whatever ``transport`` the
+    application is set to: to a store both are the same.
 
     Args:
         store: where the sessions are kept.

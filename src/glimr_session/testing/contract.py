@@ -325,7 +325,7 @@ class StoreContract(OwnerContract):
     ) -> None:
         """What was opened in time and is committed too late finds it gone."""
         if not self.expires or not store.server_side:
-            assert store.lifetime == 0 or store.max_cookie_size is not None
+            assert store.lifetime == 0 or not store.server_side
             return
         for step, times in ((LIFETIME, 1), (LIFETIME - 1, int(ABSOLUTE // LIFETIME) + 1)):
             cookie_value = begin(store)

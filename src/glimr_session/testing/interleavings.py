@@ -9,11 +9,11 @@ from typing import Any, Final
 
 from .._session.changes import Changes
 from .._session.serialization import StoredSession
-from ..stores.base import CommitResult, Data, SessionStore
+from ..stores.base import AnySession, CommitResult, Data, SessionInfo, SessionStore
 
 __all__ = ["Steps"]
 
-_VERBS: Final = ("opens", "commits")
+_VERBS: Final = ("opens", "commits", "ends")
 _DECLARED: Final = (
     "kind",
     "server_side",
@@ -22,6 +22,8 @@ _DECLARED: Final = (
     "finds_by_id",
     "max_cookie_size",
     "overlap",
+    "lists_sessions",
+    "ends_owners",
 )
 
 
@@ -37,9 +39,10 @@ class Steps(SessionStore):
         )
 
     A request "opens" when its session is first used and "commits" when it is written or
-    touched. A step that a request never takes is skipped when the request has ended. Each
-    request runs in a thread, and its client must call the application in that thread, as test
-    clients do. Calls that are not part of a run pass freely.
+    touched; it "ends" other sessions when it calls ``destroy`` or ``destroy_all``. A step that a
+    request never takes is skipped when the request has ended. Each request runs in a thread, and
+    its client must call the application in that thread, as test clients do. Calls that are not
+    part of a run pass freely.
 
     Args:
         store: the store to use.
@@ -127,7 +130,21 @@ class Steps(SessionStore):
         self._store.save(session_id, data, flash)
 
     def destroy(self, session_id: str) -> None:
-        self._store.destroy(session_id)
+        with self._turn("ends"):
+            self._store.destroy(session_id)
+
+    def sessions(self, owner: str | int) -> list[SessionInfo]:
+        return self._store.sessions(owner)
+
+    def destroy_all(self, owner: str | int, *, except_: AnySession | None = None) -> int:
+        with self._turn("ends"):
+            return self._store.destroy_all(owner, except_=except_)
+
+    def all_sessions(self) -> Iterator[SessionInfo]:
+        return self._store.all_sessions()
+
+    def handle_of(self, session: AnySession) -> str:
+        return self._store.handle_of(session)
 
     def gc(self) -> int:
         return self._store.gc()

@@ -271,6 +271,23 @@ class OwnerContract:
         assert store.destroy_all(7) == 1
         assert store.open(cookie_value) is None
 
+    def test_leaving_for_another_store_is_no_use(self, store: SessionStore, clock: Clock) -> None:
+        """A session that nobody uses ends when it would have ended, wherever it is by then."""
+        if not (store.lists_sessions and store.keeps_marks):
+            return
+        cookie_value = begin(store)
+        (before,) = store.all_sessions()
+        clock.advance(LIFETIME - 10)
+        left = store.leave(store.find(before.handle)[0] or pytest.fail("it is not found"))
+        assert left is not None
+        store.forget_left(left)
+        revision = left.marks.revision + 5
+        assert store.adopt(left._replace(marks=left.marks._replace(revision=revision))) is True
+        (after,) = store.all_sessions()
+        assert after.last_used_at == before.last_used_at
+        clock.advance(11)
+        assert store.open(cookie_value) is None
+
     def test_event_loops_list_and_end_sessions(self, store: SessionStore) -> None:
         """By functions of the same names with an "a" in front."""
         if not store.lists_sessions:

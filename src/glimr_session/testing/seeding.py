@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from .._request.manager import SessionManager
 from .._request.origin import Origin
+from .._request.token import TOKEN_HEADER
 from .._session.values import Json, JsonInput
 
 __all__ = ["SeededCookie", "SessionContent", "read_session", "seed_session"]
@@ -19,8 +20,10 @@ class SeededCookie(NamedTuple):
     With httpx and Starlette's TestClient it is ``client.cookies.set(*cookie, domain=host)``. The
     host of Starlette's is ``"testserver.local"``: without it a new cookie stands beside this one.
 
+    Under ``transport = "header"`` it is the header X-Session-Token: ``headers=dict([cookie])``.
+
     Attributes:
-        name: its name, from the configuration.
+        name: its name, from the configuration, or that of the header.
         value: its value, signed.
     """
 
@@ -46,7 +49,7 @@ def seed_session(
     *,
     flash: Mapping[str, JsonInput] | None = None,
 ) -> SeededCookie:
-    """Begin a session with this content, as if a request had; return its cookie.
+    """Begin a session with this content, as if a request had; return its cookie, or its token.
 
     Args:
         application: the SessionMiddleware, or the framework's application whose ``wsgi_app``
@@ -79,16 +82,18 @@ def seed_session(
     origin = Origin(True, config.cookie_domain.removeprefix("."), config.cookie_path)
     headers = dict(request.response_headers(200, [], origin=lambda: origin, last=True))
     request.close()
+    if TOKEN_HEADER in headers:
+        return SeededCookie(TOKEN_HEADER, headers[TOKEN_HEADER])
     (cookie,) = SimpleCookie(headers["Set-Cookie"]).values()
     return SeededCookie(cookie.key, cookie.value)
 
 
 def read_session(application: object, cookie_value: str | None) -> SessionContent:
-    """Return what is in the session behind a cookie; no flash is consumed by it.
+    """Return what is in the session behind a cookie, or a token; no flash is consumed by it.
 
     Args:
         application: as for ``seed_session``.
-        cookie_value: the value of the cookie that the client has now, None for none.
+        cookie_value: the value of the cookie, or the token, that the client has now; None for none.
 
     Returns:
         The content; both parts are empty if there is no such session, or it has ended.
@@ -97,7 +102,9 @@ def read_session(application: object, cookie_value: str | None) -> SessionConten
         TypeError: the application has no sessions of ours.
     """
     manager = _manager_of(application)
-    request = manager.begin(f"{manager._config.cookie}={cookie_value or ''}")
+    value = cookie_value or ""
+    is_token = manager.request_header == TOKEN_HEADER
+    request = manager.begin(value if is_token else f"{manager._config.cookie}={value}")
     stored = request.fetch()
     request.abandon()
     return SessionContent({}, {}) if stored is None else SessionContent(stored.data, stored.flash)

@@ -95,6 +95,11 @@ _TAKE_EXPIRED: Final = f"""
     AND number NOT IN (SELECT rowid FROM Cache
         WHERE rowid = number AND coalesce(min(access_time + ?, store_time + ?), 0) >= ?)
 """  # noqa: S608
+# Without a session: plain diskcache removes rows, and knows nothing of this table.
+_ORPHANS: Final = f"""
+    SELECT number FROM {_OWNERS} WHERE number NOT IN (SELECT rowid FROM Cache) LIMIT ?
+"""  # noqa: S608
+_TAKE_ORPHAN: Final = f"{_TAKE} AND number NOT IN (SELECT rowid FROM Cache)"  # noqa: S608
 _OWNED: Final = f"""
     SELECT {_COLUMNS} WHERE rowid IN (SELECT number FROM {_OWNERS} WHERE owner = ?) AND raw = 1
 """  # noqa: S608
@@ -204,6 +209,15 @@ class SessionConnection(sqlite3.Connection):
             return self.execute(_OWNED, (owner,)).fetchall()
         self.find_by_rowid(0)  # a damaged file is no empty list
         return []
+
+    def orphans(self, limit: int) -> list[tuple[int]]:
+        """Return rowids of the table of owners that no session has."""
+        return self.execute(_ORPHANS, (limit,)).fetchall() if self._has_owners() else []
+
+    def forget_orphans(self, orphans: list[tuple[int]]) -> None:
+        """Forget who these rowids belonged to, unless they have a session by now."""
+        with self.transaction():
+            self.executemany(_TAKE_ORPHAN, orphans)
 
     def scan(self, after: int, limit: int) -> list[Found]:
         """Return the next rows whose rowid is larger, in the order of rowids."""

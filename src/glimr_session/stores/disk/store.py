@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from ..._ids import (
     handle_of,
@@ -25,6 +25,7 @@ from ..._ids import (
 from ..._log import logger
 from ..._loops import in_thread, sleep
 from ..._session.changes import Changes
+from ..._session.sealing import why_unreadable
 from ..._session.serialization import StoredSession
 from ..._validation import Duration, check_durability, check_mode, to_seconds
 from ...errors import StoreUnavailable
@@ -48,6 +49,7 @@ from .._versions import (
 )
 from ..base import (
     DEFAULT_LIFETIME,
+    AnySession,
     CommitResult,
     SessionInfo,
     SessionStore,
@@ -59,9 +61,6 @@ from .database import Database
 from .directory import Directory, expand_directory
 from .pool import WouldBlock
 from .queries import Found, Row, SessionConnection, checksum
-
-if TYPE_CHECKING:
-    from ...session import Session
 
 __all__ = ["DiskStore", "disk_store"]
 
@@ -154,7 +153,8 @@ class DiskStore(SessionStore):
         self._database = self._open_database()
         self._batch_size = _BATCH_SIZE[durability]
         self._waits_for_disk = durability == "power"
-        self._unreadable: deque[object] = deque()  # keys, to be told when nothing is held
+        # Keys and reasons, to be told when nothing is held.
+        self._unreadable: deque[tuple[object, str]] = deque()
         self._stops_gc = False
         self._waiting = 0  # tasks of event loops, for another writer
 
@@ -201,7 +201,7 @@ class DiskStore(SessionStore):
     def sessions(self, owner: str | int) -> list[SessionInfo]:
         return self._database.read(self._sessions, owner_key(owner))
 
-    def destroy_all(self, owner: str | int, *, except_: Session | str | None = None) -> int:
+    def destroy_all(self, owner: str | int, *, except_: AnySession | None = None) -> int:
         kept = None if except_ is None else number_of(self.handle_of(except_))
         return self._database.write(self._destroy_all, owner_key(owner), kept)
 
@@ -211,7 +211,7 @@ class DiskStore(SessionStore):
             after = rows[-1][0]
             yield from self._infos(rows, time.time())
 
-    def handle_of(self, session: Session | str) -> str:
+    def handle_of(self, session: AnySession) -> str:
         return self._database.read(self._handle_of, named(session))
 
     def find(self, cookie_value: str) -> tuple[StoredSession | None, bool]:
@@ -225,6 +225,16 @@ class DiskStore(SessionStore):
 
     def adopt(self, stored: StoredSession) -> bool:
         return self._database.write(self._adopt, stored)
+
+    def copy(self, stored: StoredSession) -> bool:
+        """Keep a session of another store as it is there, with its number and its revision.
+
+        For backups: whatever is here under its number is replaced, unless it is the same.
+
+        Returns:
+            Whether something was written.
+        """
+        return self._database.write(self._copy, stored)
 
     def gc(self) -> int:
         """Remove expired sessions in small batches; see SessionStore.gc.
@@ -253,6 +263,8 @@ class DiskStore(SessionStore):
             # What is seen next, by its own read, if nobody else uses the store.
             expected = (token, seen[1] + own_operations + 1)
             removed += batch
+        while removed and (orphans := database.read(SessionConnection.orphans, self._batch_size)):
+            database.write(SessionConnection.forget_orphans, orphans)
         return removed
 
     def claim_gc(self, interval: float) -> float:
@@ -332,10 +344,11 @@ class DiskStore(SessionStore):
     def _tell_unreadable(self) -> None:
         with suppress(IndexError):  # another thread tells of them too
             while True:
-                key = self._unreadable.popleft()
+                key, why = self._unreadable.popleft()
                 logger.warning(
-                    "The stored session %s is unreadable and counts as absent.",
+                    "The stored session %s is unreadable and counts as absent.%s",
                     key.hex()[:8] if type(key) is bytes else "without a name",
+                    why,
                 )
 
     def _open_database(self) -> Database:
@@ -399,19 +412,28 @@ class DiskStore(SessionStore):
             )
             if changes.owner is not None:
                 connection.give(rowid, changes.owner_bytes)
+        if base.marks is not None and found.marks.revision != since:
+            if value is not None:
+                self.note("conflict")
+            self.note("merged")
         if moved:
             return CommitResult.MOVED
         return CommitResult.stored(join_cookie_value(changes.id, rowid))
 
     def _touch(self, connection: SessionConnection, cookie_value: str) -> bool:
         with connection.transaction():
-            found = self._open(connection, cookie_value)
-            if found is None:
+            session_id, rowid = split_cookie_value(cookie_value)
+            key, number = key_and_number(session_id)
+            row = connection.find(key, rowid or number)
+            found = None if row is None else self._readable(row, session_id, time.time())
+            if row is None or found is None:
                 return False
-            now = last_use(found, time.time())
-            purge_after = self._purge_after(found.created_at, now, found.lifetime or self.lifetime)
-            connection.extend_expiry(found.marks.number, now, purge_after)
-        return True
+            if self.sealer is None or self.sealer.is_current(row[5]):
+                now, lifetime = last_use(found, time.time()), found.lifetime or self.lifetime
+                purge_after = self._purge_after(found.created_at, now, lifetime)
+                connection.extend_expiry(found.marks.number, now, purge_after)
+                return True
+        return self._commit(connection, Changes(found, found.id), None).outcome == "stored"
 
     def _has_moved(self, connection: SessionConnection, cookie_value: str) -> bool:
         session_id, rowid = split_cookie_value(cookie_value)
@@ -444,10 +466,11 @@ class DiskStore(SessionStore):
             for row in connection.owned(bytes.fromhex(owner)):
                 if row[0] == kept:
                     continue
-                found = self._in_row(row, "", now)[0]
+                # Whatever the time is: a clock that is ahead would let it come back.
+                found = self._in_row(row, "", -math.inf)[0]
                 if found is not None and found.owner is not None and found.owner.key == owner:
                     self._end(connection, row[0], row[-1], found.marks.revision)
-                    ended += 1
+                    ended += self._in_row(row, "", now)[0] is not None
         self._database.note_logged(_PAGES_PER_ROW * ended)
         return ended
 
@@ -491,7 +514,8 @@ class DiskStore(SessionStore):
         now, lifetime = time.time(), stored.lifetime or self.lifetime
         if now >= self._absolute_end(stored.created_at):
             return None
-        revision, last_used_at = marks.revision + 1, last_use(stored, now)
+        # Not a use: who moves a session need not be its user.
+        revision, last_used_at = marks.revision + 1, stored.last_used_at
         unchanged = Changes(stored, stored.id)
         value = LEAVING + self._merged(stored, unchanged, marks.revision, marks.key)
         purge_after = self._purge_after(stored.created_at, last_used_at, lifetime)
@@ -548,6 +572,31 @@ class DiskStore(SessionStore):
                 return False
             if stored.owner is not None:
                 connection.give(number, stored.owner_bytes)
+        return True
+
+    def _copy(self, connection: SessionConnection, stored: StoredSession) -> bool:
+        marks: Marks = stored.marks
+        row = connection.find_by_rowid(marks.number)
+        if row is not None:
+            value, revision = _version(row)
+            same = revision == marks.revision and row[2] == stored.last_used_at
+            if same and not value.startswith(LEAVING):
+                return False
+        lifetime = stored.lifetime or self.lifetime
+        purge_after = self._purge_after(stored.created_at, stored.last_used_at, lifetime)
+        value = self._sealed(adopted(stored, marks.revision), marks.key)
+        times = (stored.created_at, stored.last_used_at, marks.revision, purge_after)
+        copy = Row(marks.key, *times, value)
+        with connection.transaction():
+            self._database.note_logged(_PAGES_PER_ROW, len(value))
+            other = connection.find_by_key(marks.key)
+            if other is not None and other[0] != marks.number:  # of an older one with its id
+                connection.remove(other[0], marks.key)
+            if row is None:
+                connection.insert(marks.number, copy)
+            else:
+                connection.replace(marks.number, copy)
+            connection.give(marks.number, stored.owner_bytes)
         return True
 
     def _end(self, connection: SessionConnection, rowid: int, key: bytes, revision: int) -> None:
@@ -649,7 +698,8 @@ class DiskStore(SessionStore):
         return self._sealed(merged(found, marks.flashed, marks.revision + 1, changes, since), key)
 
     def _sealed(self, value: bytes, key: bytes) -> bytes:
-        return value if self.sealer is None else self.sealer.seal(value, key)
+        sealer = self.sealer
+        return value if sealer is None or not sealer.seals else sealer.seal(value, key)
 
     def _readable(self, row: Found, session_id: str, now: float) -> StoredSession | None:
         """Return the session in a row, if it is readable and has not expired."""
@@ -675,7 +725,7 @@ class DiskStore(SessionStore):
             content = None
         if content is None:
             if not (intact and (value == TOMBSTONE or value.startswith(LEAVING))):
-                self._unreadable.append(key)
+                self._unreadable.append((key, why_unreadable(value, self.sealer)))
             return None
         if expired:
             return None

@@ -11,6 +11,7 @@ import math
 import re
 import struct
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 import redis
@@ -107,6 +108,9 @@ class Codec:
         place: where the server is, as messages name it.
     """
 
+    note: Callable[[str], object] = staticmethod(lambda event: None)  # noqa: ARG005
+    """See SessionStore.note."""
+
     def __init__(self, prefix: str, place: str) -> None:
         self.prefix = prefix
         self.place = place
@@ -169,6 +173,7 @@ class Codec:
             return ("EVAL", SCRIPTS[words[1]], *words[2:]), again  # the server was restarted since
         if again or not isinstance(error, LOST) or isinstance(error, _HOPELESS):
             raise self.outage(error) from bare(error)
+        self.note("retry")
         return words, True
 
     def outage(self, error: Exception) -> StoreUnavailable:

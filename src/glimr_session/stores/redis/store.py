@@ -25,7 +25,7 @@ class RedisStore(ServerStore):
     """Keeps sessions on Redis or Valkey, for any number of machines.
 
     A request that reads and writes takes two round trips, one that only reads takes one. Which
-    failures an acknowledged commit survives is a setting of the server: see docs/stores.md.
+    failures an acknowledged commit survives is a setting of the server: see docs/redis.md.
 
     Args:
         url: ``redis://``, ``rediss://`` or ``unix://``, as redis-py has them. For a Cluster,
@@ -139,6 +139,14 @@ class RedisStore(ServerStore):
                         yield [entry]
         except ERRORS as error:
             raise self._codec.outage(error) from bare(error)
+
+    @property
+    def note(self) -> Callable[[str], object]:
+        return self._codec.note
+
+    @note.setter
+    def note(self, note: Callable[[str], object]) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        self._codec.note = note
 
     def _executor(self) -> _Executor:
         return _Executor(self._codec, self._connections)

@@ -142,6 +142,7 @@ class AsyncCommands:
         except Lost:
             if held:  # with all that was done in the transaction
                 raise
+            self._statements.note("retry")
         return await self._attempt(command, again=True)
 
     async def _attempt(self, command: Command, *, again: bool) -> Any:

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
 
 import sqlalchemy as sa
@@ -55,6 +55,9 @@ ROLLBACK: Final[Plan] = [("ROLLBACK", (), False)]
 
 class Statements:
     """The statements, and which of them each command needs."""
+
+    note: Callable[[str], object] = staticmethod(lambda event: None)  # noqa: ARG005
+    """See SessionStore.note."""
 
     def __init__(self, dialect: sa.Dialect, table: sa.Table) -> None:
         preparer = dialect.identifier_preparer

@@ -182,6 +182,14 @@ class SqlStore(ServerStore):
     def close(self) -> None:
         self._database.connections.close()
 
+    @property
+    def note(self) -> Callable[[str], object]:
+        return self._statements.note
+
+    @note.setter
+    def note(self, note: Callable[[str], object]) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        self._statements.note = note
+
     def _executor(self) -> Commands:
         return Commands(self._database, self._statements)
 
@@ -246,6 +254,7 @@ class Commands:
         except Lost:
             if held:  # with all that was done in the transaction
                 raise
+            self._statements.note("retry")
         return self._attempt(command, again=True)
 
     def _attempt(self, command: Command, *, again: bool) -> Any:

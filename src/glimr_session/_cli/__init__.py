@@ -1,0 +1,1 @@
+"""The commands of ``glimr-session``, one noun per module."""
