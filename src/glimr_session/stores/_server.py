@@ -61,6 +61,7 @@ from ._versions import (
     Marks,
     adopted,
     begun,
+    belongs_to,
     decode_content,
     gives_way,
     has_left,
@@ -406,9 +407,10 @@ class ServerStore(SessionStore):
                 entry: Entry | Made | None = yield Read(number)
                 while isinstance(entry, Entry):
                     # Whatever the time is: a clock that is ahead would let it come back.
-                    if not _is_of(self._in_entry(entry, "", -math.inf)[0], owner):
+                    found = self._in_entry(entry, "", -math.inf)[0]
+                    if not belongs_to(found, owner, entry.value):
                         break
-                    alive = self._in_entry(entry, "", time.time())[0] is not None
+                    alive = found is None or self._in_entry(entry, "", time.time())[0] is not None
                     after = self._end(number, entry.key, entry.revision + 1, b"")
                     entry = yield from self._swap_end(Swap(number, entry.revision, after))
                     ended += alive and entry is MADE

@@ -32,6 +32,7 @@ __all__ = [
     "Marks",
     "adopted",
     "begun",
+    "belongs_to",
     "decode_content",
     "gives_way",
     "has_left",
@@ -126,6 +127,22 @@ def is_leaving(value: bytes) -> bool:
 def has_left(value: bytes) -> bool:
     """Whether a value is what a session has left when it was moved to another store."""
     return value == LEAVING
+
+
+def belongs_to(found: StoredSession | None, owner: str, value: bytes) -> bool:
+    """Whether a session that is listed under an owner has to end with all of the owner's.
+
+    One that is encrypted with a key that is not here does: nobody can tell whose it is, and where
+    its key is known it goes on.
+
+    Args:
+        found: the session, or None if it cannot be read.
+        owner: the key of the owner.
+        value: as it is stored.
+    """
+    if found is None:
+        return value.removeprefix(LEAVING).startswith(SEALED)
+    return found.owner is not None and found.owner.key == owner
 
 
 def gives_way(value: bytes, revision: int, stored: StoredSession) -> bool:

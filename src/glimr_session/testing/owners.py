@@ -336,6 +336,30 @@ class OwnerContract:
         store.sealer = Sealer(_KEYS, seals=False)
         assert (content(store, again) or ({}, {}))[0]["d"] == 4
 
+    def test_encrypted_sessions_end_where_their_key_is_unknown(self, store: SessionStore) -> None:
+        """Whoever ends all sessions of an owner need not be able to read them."""
+        if not (store.lists_sessions and store.seals):
+            return
+        store.sealer = Sealer(_KEYS[:1])
+        cookie_value = begin(store, put("a", 1), belong_to(7))
+        others = begin(store, put("a", 1), belong_to(8))
+        store.sealer = Sealer(_KEYS[1:])
+        assert store.destroy_all(7) == 1
+        store.sealer = Sealer(_KEYS)
+        assert store.open(cookie_value) is None
+        assert store.open(others) is not None
+
+    def test_a_renewal_encrypts_with_the_first_key(self, store: SessionStore) -> None:
+        """So a session that is only read outlives the key that it was encrypted with."""
+        if not (store.server_side and store.seals and store.keeps_marks):
+            return
+        store.sealer = Sealer(_KEYS[:1])
+        cookie_value = begin(store)
+        store.sealer = Sealer([_KEYS[1], _KEYS[0]])
+        assert store.touch(cookie_value) is True
+        store.sealer = Sealer(_KEYS[1:])
+        assert content(store, cookie_value) == ({"a": 1}, {})
+
     def test_a_session_that_was_encrypted_with_an_unknown_key_is_absent(
         self, store: SessionStore
     ) -> None:

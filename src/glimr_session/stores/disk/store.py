@@ -39,6 +39,7 @@ from .._versions import (
     Marks,
     adopted,
     begun,
+    belongs_to,
     decode_content,
     gives_way,
     has_left,
@@ -468,9 +469,10 @@ class DiskStore(SessionStore):
                     continue
                 # Whatever the time is: a clock that is ahead would let it come back.
                 found = self._in_row(row, "", -math.inf)[0]
-                if found is not None and found.owner is not None and found.owner.key == owner:
-                    self._end(connection, row[0], row[-1], found.marks.revision)
-                    ended += self._in_row(row, "", now)[0] is not None
+                value, revision = _version(row)
+                if belongs_to(found, owner, value):
+                    self._end(connection, row[0], row[-1], revision)
+                    ended += found is None or self._in_row(row, "", now)[0] is not None
         self._database.note_logged(_PAGES_PER_ROW * ended)
         return ended
 
