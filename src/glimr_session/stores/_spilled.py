@@ -35,7 +35,7 @@ def room_in_cookie(name: str, *, path: str = "/", domain: str = "", samesite: st
 
     Example:
         >>> room_in_cookie("glimr_session")
-        3901
+        3933
     """
     attributes = (
         f"Domain={domain}; HttpOnly; Max-Age={_MAX_AGE}; Path={path}; SameSite={samesite}; "
