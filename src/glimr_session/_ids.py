@@ -110,10 +110,11 @@ def owner_key(owner: str | int) -> str:
     """
     if type(owner) is not int and not isinstance(owner, str):
         kind = type(owner).__name__
-        raise TypeError(f"an owner is the id of a user, a str or an int, and not a {kind}")
+        raise TypeError(f"an owner is the id of a user, a str or an int, not a {kind}: use str()")
     if owner == "":
         raise ValueError("an owner is the id of a user, and not empty; None is nobody")
-    text = f"glimr_session owner {owner}"
+    # Not by format(), which enums of str override.
+    text = "glimr_session owner " + (str.__str__(owner) if isinstance(owner, str) else str(owner))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 

@@ -14,6 +14,7 @@ from glimr_session import (
     DiskStore,
     SessionConfig,
     SessionStore,
+    SqlStore,
     setup,
 )
 from glimr_session._request.cleanup import never
@@ -23,6 +24,7 @@ from glimr_session._request.request_session import RequestSession
 from glimr_session._request.signing import _Signer  # pyright: ignore[reportPrivateUsage]
 from glimr_session._session.changes import Changes
 from glimr_session._session.serialization import StoredSession
+from glimr_session.stores.moving import MovingStore
 from tests.support.cookies import make_cookie
 from tests.support.wsgi_apps import CONFIG, Recorded, warnings_in
 from tests.support.wsgi_client import Cookies
@@ -234,3 +236,38 @@ def test_ids_have_the_form_that_the_binding_gives_them(disk: DiskStore) -> None:
     assert request.session.id == f"{2:027}"
     respond(request)
     assert disk.open(moved.partition("=")[2].partition(".")[0]) is None
+
+
+@pytest.mark.parametrize("with_move_from", [True, False])
+def test_the_cookie_of_a_session_that_was_moved_is_taken(
+    tmp_path: Path, with_move_from: bool
+) -> None:
+    """After the last session has moved, nobody has to come back before move_from is removed."""
+    url = f"sqlite:///{tmp_path}/sessions.sqlite"
+    SqlStore.create_table(url)
+    disk, sql = DiskStore(tmp_path / "disk"), SqlStore(url)
+    before = SessionManager(CONFIG, disk, disk)
+    request = before.begin()
+    request.session["n"] = 1
+    (cookie,) = cookies_of(request)
+    request.close()
+    moving = MovingStore(sql, disk)
+    for info in list(disk.all_sessions()):
+        assert moving.move(info.handle)
+    store = moving if with_move_from else sql
+    request = SessionManager(CONFIG, store, store).begin(cookie)
+    assert request.session["n"] == 1
+    (replaced,) = cookies_of(request)
+    request.close()
+    assert replaced != cookie
+    request = SessionManager(CONFIG, sql, sql).begin(replaced)
+    assert request.session["n"] == 1
+    assert cookies_of(request) == []
+    request.close()
+    moving.close()
+
+
+def cookies_of(request: RequestSession) -> list[str]:
+    """Return what the browser is to send from now on."""
+    headers = request.response_headers(200, [], origin=lambda: Origin(https=True))
+    return [value.partition(";")[0] for name, value in headers if name == "Set-Cookie"]

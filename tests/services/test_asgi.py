@@ -24,7 +24,8 @@ from tests.support.asgi_apps import EVENTS, site
 from tests.support.asgi_client import LOOPS, Browser
 from tests.support.services import DatabaseServer, RedisServer
 
-CONFIG: Final = SessionConfig(secret_keys=["a key for tests that is long enough"])
+# A collection would begin a thread, and connections of its own.
+CONFIG: Final = SessionConfig(secret_keys=["a key for tests that is long enough"], gc="never")
 AT_ONCE: Final = 30
 CANCELLED: Final = 60
 

@@ -211,6 +211,8 @@ def test_cluster(cluster: RedisCluster) -> None:
     """A cluster has three masters, and each keeps some of the keys."""
     roles = [node.ask("ROLE")[0] for node in cluster.nodes]
     assert roles == ["master"] * 3
+    for node in cluster.nodes:
+        node.ask("FLUSHALL")
     client: Any
     with ClusterClient.from_url(cluster.urls[0]) as client:
         for number in range(20):

@@ -11,6 +11,7 @@ import pytest
 
 from glimr_session import (
     CommitResult,
+    Session,
     SessionStore,
     StoredSession,
     StoreUnavailable,
@@ -19,7 +20,7 @@ from glimr_session import (
 )
 from glimr_session._request.cleanup import maybe_collect
 from glimr_session._session.changes import Changes
-from glimr_session.stores.base import NullStore
+from glimr_session.stores.base import NullStore, named
 from glimr_session.testing.contract import Request, begin, content, invalidate, put, regenerate
 from tests.support.executors import Threads
 from tests.support.memory import InMemory
@@ -286,3 +287,23 @@ def test_a_store_that_does_not_expire_by_itself_is_collected() -> None:
 
     maybe_collect(policy, Minimal())
     assert asked == [True]
+
+
+def test_a_session_is_found_through_a_proxy() -> None:
+    """As Flask's ``session`` is one: what a handler has in hands is enough."""
+
+    class Proxy:
+        def __init__(self, of: object) -> None:
+            self._of = of
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._of, name)
+
+    class OfAFramework:
+        def __init__(self, session: Session) -> None:
+            self.session = session
+
+    session = Session.start("an id", {"a": 1})
+    held: Any = Proxy(OfAFramework(session))
+    assert named(held) == named(session) == "an id"
+    session.stop()

@@ -57,7 +57,7 @@ from glimr_session.testing.contract import (
     put,
     regenerate,
 )
-from tests.stores.test_server import DictStore
+from tests.stores.test_server import DictServer, DictStore
 from tests.support.memory import InMemory
 from tests.support.schedules import Schedule, schedules
 
@@ -323,6 +323,42 @@ def test_a_logout_ends_what_other_cookies_have_left_on_the_server(
     spilled = Request(store, cookie_value).commit(put("text", LARGE))
     store.destroy(small)
     assert store.open(spilled) is None
+
+
+class KeylessServer(DictServer):
+    """A server that finds entries by their numbers alone, as Redis does."""
+
+    def _with_key(self, key: bytes) -> None:
+        return None
+
+
+@pytest.mark.parametrize("end", ["logout", "destroy", "logout after a second spill"])
+@pytest.mark.parametrize("lost", [False, True], ids=["", "lost"])
+def test_a_logout_ends_what_a_login_has_moved(end: str, lost: bool) -> None:
+    """Where the server finds nothing by its id alone: older cookies open nothing."""
+    server = DictStore()
+    server.server, server.finds_by_id = KeylessServer(), False  # type: ignore[misc]
+    store = OverflowStore(cookies(), server)
+    spilled = Request(store, begin(store, put("text", LARGE))).commit(regenerate)
+    returning = Request(store, spilled).commit(forget("text"), put("n", 1))
+    cookie_value = Request(store, returning).commit(put("n", 2))
+    assert (place(returning), place(cookie_value)) == ("returning", "cookie")
+    assert content(store, returning) == ({"n": 1}, {})
+    assert store.has_moved(spilled) is True
+    if lost:
+        cookie_value = Request(store, returning).commit(put("n", 3))
+        assert place(cookie_value) == "cookie"
+    if end == "logout after a second spill":
+        cookie_value = Request(store, cookie_value).commit(put("text", LARGE))
+        assert place(cookie_value) == "spilled"
+    slow = Request(store, returning)
+    if end == "destroy":
+        store.destroy(cookie_value)
+    else:
+        assert Request(store, cookie_value).commit(invalidate) == ""
+    assert [store.open(old) for old in (spilled, returning)] == [None, None]
+    assert slow.answer(put("late", 1)) is CommitResult.GONE
+    assert [entry.value for entry in server.server.entries.values() if len(entry.value) > 1] == []
 
 
 def test_the_later_one_of_two_that_spill_wins_whole(store: OverflowStore) -> None:

@@ -23,6 +23,10 @@ __all__ = ["SessionManager"]
 
 _NO_STORE: Final = NullStore()
 
+# The kinds of our stores on the server. Their cookies are ids, which mean nothing where they are
+# unknown; and a session that was moved, or restored, from one to another is found by its own.
+_SERVER_KINDS: Final = ("disk", "redis", "sql")
+
 
 class SessionManager:
     """Begins the session of each request of an application.
@@ -160,7 +164,7 @@ class SessionManager:
         signer = CookieSigner(
             config.secret_keys,
             _salt(store.kind, config),
-            former_salts=[_salt(kind, config) for kind in store.former_kinds],
+            former_salts=[_salt(kind, config) for kind in _former_kinds(store)],
             remember=store.server_side,
             grace=to_seconds("rotation_grace", config.rotation_grace, allow_zero=True),
         )
@@ -190,6 +194,13 @@ class SessionManager:
 
 
 _shared: Final = WeakValueDictionary[SessionConfig, SessionManager]()
+
+
+def _former_kinds(store: SessionStore) -> list[str]:
+    """Return the kinds of store whose cookies are taken too, and replaced."""
+    server_kinds = _SERVER_KINDS if store.server_side else ()
+    kinds = dict.fromkeys((*store.former_kinds, *server_kinds))
+    return [kind for kind in kinds if kind != store.kind]
 
 
 def _salt(kind: str, config: SessionConfig) -> str:

@@ -95,10 +95,6 @@ class ServerStore(SessionStore):
     ends_owners = True
     seals = True
 
-    registers_owners: ClassVar[bool] = False
-    """Whether the owner of an entry has to be registered, since the server has no index of
-    them. What is registered is renewed whenever a tenth of the idle timeout has passed."""
-
     asks_own_clock: ClassVar[bool] = True
     """Whether this machine's clock says that a session has expired; else the server's does."""
 
@@ -394,9 +390,9 @@ class ServerStore(SessionStore):
         return sorted(found, key=lambda info: -info.last_used_at)
 
     def _destroy_all(self, owner: str, except_: AnySession | None) -> Steps[int]:
-        kept = ""
-        if except_ is not None:
-            kept = yield from self._handle_of(named(except_))
+        kept = "" if except_ is None else named(except_)
+        if number_of(kept) is None:
+            kept = yield from self._handle_of(kept)
         ended = 0
         followed = set[int]()  # numbers of sessions that another one was begun in place of
         while True:
@@ -408,6 +404,8 @@ class ServerStore(SessionStore):
                 while isinstance(entry, Entry):
                     # Whatever the time is: a clock that is ahead would let it come back.
                     found = self._in_entry(entry, "", -math.inf)[0]
+                    if found is None and self.registers_owners:  # the list may say too much
+                        break
                     if not belongs_to(found, owner, entry.value):
                         break
                     alive = found is None or self._in_entry(entry, "", time.time())[0] is not None

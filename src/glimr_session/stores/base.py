@@ -17,7 +17,6 @@ from typing import (
     Protocol,
     TypeAlias,
     TypeVar,
-    runtime_checkable,
 )
 
 from .._ids import handle_of, split_cookie_value, storage_key
@@ -65,7 +64,6 @@ class _HasState(Protocol):
     def state(self) -> SessionState: ...
 
 
-@runtime_checkable
 class _HasSession(Protocol):
     @property
     def session(self) -> _HasState: ...
@@ -154,7 +152,8 @@ class SessionStore(ABC):
     """
 
     kind: ClassVar[str] = "custom"
-    """Part of the salt of the cookie: cookies for one kind mean nothing to another."""
+    """Part of the salt of the cookie: cookies for one kind mean nothing to another, but for those
+    of our own stores on the server, which are ids."""
 
     former_kinds: tuple[str, ...] = ()
     """Kinds whose cookies are accepted too, and replaced: those of stores that sessions are
@@ -183,6 +182,10 @@ class SessionStore(ABC):
 
     lists_sessions: ClassVar[bool] = False
     """Whether ``sessions``, ``all_sessions`` and ``handle_of`` work."""
+
+    registers_owners: ClassVar[bool] = False
+    """Whether the server has no index of owners, so that each session is registered under its
+    own. Then the list may have sessions that belong to somebody else by now."""
 
     ends_owners: bool = False
     """Whether ``destroy_all`` works."""
@@ -554,7 +557,8 @@ def named(session: AnySession) -> str:
     """Return what a store finds a session by: its handle, whatever its id is by now, or its id."""
     if isinstance(session, str):
         return session
-    held = session.session if isinstance(session, _HasSession) else session
+    # Not by isinstance: since Python 3.12 that does not look through Flask's proxies.
+    held: _HasState = getattr(session, "session", session)  # type: ignore[arg-type]
     base = held.state().changes.base
     if base is None:
         return ""

@@ -40,6 +40,7 @@ _DECLARED: Final = (
     "max_cookie_size",
     "overlap",
     "lists_sessions",
+    "registers_owners",
     "ends_owners",
     "seals",
 )
@@ -201,13 +202,16 @@ class MovingStore(SessionStore):
         return sorted(found.values(), key=lambda info: -info.last_used_at)
 
     def destroy_all(self, owner: str | int, *, except_: AnySession | None = None) -> int:
-        kept = "" if except_ is None else self.handle_of(except_)
+        kept = ""
         ended = 0
         if self._old.ends_owners and not self._old.server_side:  # first: see _fetch_by_cookie
             ended += self._old.destroy_all(owner, except_=except_)
         found, empty = set[str](), 0
         for _ in range(_TRIES):
-            others = {info.handle for info in self.sessions(owner)} - {kept}
+            listed = {info.handle for info in self.sessions(owner)}
+            if except_ is not None:  # after the list: it may have come out of a cookie meanwhile
+                kept = self.handle_of(except_) or kept
+            others = listed - {kept}
             for handle in others:
                 self.destroy(handle)
             found |= others

@@ -122,7 +122,7 @@ class OverflowStore(StoreWithServer):
             return
         found = self._store.open(session_id)
         if found is not None:
-            self._forget_on_server(found.id)
+            self._forget_on_server(found)
 
     def forget_left(self, stored: StoredSession) -> None:
         """Do nothing: a late request names the session by its old cookie, as without overflow."""
@@ -177,7 +177,7 @@ class OverflowStore(StoreWithServer):
     def _commit_from_cookie(self, changes: Changes, wait: bool) -> CommitResult:
         base = changes.base
         if changes.invalidated and base is not None:
-            self._forget_on_server(base.id)
+            self._forget_on_server(base)
         result = self._in_cookie(changes)
         if result is not None:
             return result
@@ -222,14 +222,18 @@ class OverflowStore(StoreWithServer):
                 return spilled_result(changes.id, result)
         return CommitResult.GONE
 
-    def _forget_on_server(self, session_id: str) -> None:
+    def _forget_on_server(self, ended: StoredSession) -> None:
         """Destroy what another cookie of the session names."""
-        name = name_of(session_id)
-        found, left = self._server.find(name)
-        if left and found is not None:
-            self._server.forget_left(found)
-        elif found is not None:
-            self._server.destroy(name)
+        name = name_of(ended.id)
+        names = {name: None}
+        if isinstance(ended.marks, Spilled):
+            names[join_cookie_value(name, _number(ended.marks))] = None
+        for one in names:
+            found, left = self._server.find(one)
+            if left and found is not None:
+                self._server.forget_left(found)
+            elif found is not None:
+                self._server.destroy(one)
 
     # On the server.
 
@@ -269,10 +273,24 @@ class OverflowStore(StoreWithServer):
             version = f"{stored.marks.revision:x}"
             return CommitResult.stored(f"{RETURNING}{session_id}{number}:{version}")
         left = self._server.leave(stored)
+        if left is not None and not self._server.finds_by_id:
+            left = self._under_own_number(left, name)
         if left is None:
             return None
         marks.marks, marks.returned = left.marks, True
         return result
+
+    def _under_own_number(self, left: StoredSession, name: str) -> StoredSession | None:
+        """Put a session that has left where its id alone names it, for a later logout.
+
+        Its cookie has its id, and not the number that it was given with its first id.
+        """
+        if name == left.id or not self._server.adopt(left._replace(marks=None)):
+            return left
+        there = self._server.open(left.id)
+        moved = None if there is None else self._server.leave(there)
+        self._server.destroy(name)
+        return moved
 
     def _commit_after_return(
         self, base: StoredSession, marks: Spilled, changes: Changes, wait: bool
@@ -293,6 +311,11 @@ class OverflowStore(StoreWithServer):
 
     def _find_left(self, base: StoredSession, marks: Spilled) -> StoredSession | None:
         """Return a session as it left the server; None if it has not, or has ended since."""
-        number = getattr(marks.marks, "number", 0)
-        found, left = self._server.find(join_cookie_value(name_of(base.id), number))
+        name = join_cookie_value(name_of(base.id), _number(marks))
+        found, left = self._server.find(name)
         return found if left else None
+
+
+def _number(marks: Spilled) -> int:
+    number: int = getattr(marks.marks, "number", 0)
+    return number

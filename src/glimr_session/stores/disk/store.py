@@ -203,7 +203,8 @@ class DiskStore(SessionStore):
         return self._database.read(self._sessions, owner_key(owner))
 
     def destroy_all(self, owner: str | int, *, except_: AnySession | None = None) -> int:
-        kept = None if except_ is None else number_of(self.handle_of(except_))
+        name = "" if except_ is None else named(except_)
+        kept = number_of(name) or number_of(self.handle_of(name))
         return self._database.write(self._destroy_all, owner_key(owner), kept)
 
     def all_sessions(self) -> Iterator[SessionInfo]:
