@@ -142,6 +142,7 @@ def show_devices(request: Request) -> Response:
             }
             for info in store.sessions(session["user"]["email"])
         ]
+        devices.sort(key=lambda device: bool(device["handle"]))  # this one first
     return page("devices.html", session=session, devices=devices)
 
 

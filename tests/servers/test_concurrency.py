@@ -506,8 +506,10 @@ def test_nobody_is_left_beside_requests_that_write(server: Server) -> None:
     with ThreadPoolExecutor(WRITERS) as pool:
         writers = [pool.submit(write, client) for client in range(WRITERS)]
         wait(writers, timeout=0.2)
-        number_ended = ask(server, keeper, ("end_others", owner)).found
-        ended.set()
+        try:
+            number_ended = ask(server, keeper, ("end_others", owner)).found
+        finally:
+            ended.set()
         given = set(chain(*(writer.result() for writer in writers)))
     assert number_ended == [len(others)]
     known = [ask(server, cookie, ("has", "user")).found for cookie in given]

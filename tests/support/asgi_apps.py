@@ -128,6 +128,9 @@ async def perform(session: AsgiSession, steps: list[Step]) -> list[Any]:
         elif verb == "gate":
             if not await let_through(*arguments):
                 break
+        elif verb == "end_others":
+            store = session.store
+            found.append(await store.adestroy_all(*arguments, except_=session))
         elif verb == "work":
             await anyio.sleep(0.002)
         elif verb == "clear":
