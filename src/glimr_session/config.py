@@ -546,24 +546,30 @@ class SessionConfig:
         overflow, revocations = self.cookie_overflow, self.cookie_revocations
         server: SessionStore | None = None
         if overflow:
-            from .stores._spilled import room_in_cookie
             from .stores.overflow import OverflowStore
 
             server = self._make("cookie_overflow", overflow)
-            room = room_in_cookie(
-                self.cookie,
-                path=self.cookie_path,
-                domain=self.cookie_domain,
-                samesite=self.cookie_samesite,
-            )
-            store = OverflowStore(store, server, limit=room)
+            store = OverflowStore(store, server, limit=self._room())
         if revocations:
             from .stores.revocations import RevocableStore
 
             if server is None or revocations != overflow:
                 server = self._make("cookie_revocations", revocations)
-            store = RevocableStore(store, server)
+            store = RevocableStore(store, server, limit=self._room())
         return store
+
+    def _room(self) -> int:
+        """Return how many bytes the cookie, or the token, has for the session."""
+        from .stores._spilled import ROOM_IN_TOKEN, room_in_cookie
+
+        if self.transport == "header":
+            return ROOM_IN_TOKEN
+        return room_in_cookie(
+            self.cookie,
+            path=self.cookie_path,
+            domain=self.cookie_domain,
+            samesite=self.cookie_samesite,
+        )
 
     def lifetime_with(self, store: SessionStore) -> float:
         """Return the idle timeout in seconds: the store's own if it has one, else this."""

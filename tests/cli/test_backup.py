@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -256,3 +257,26 @@ def test_a_backup_beside_a_site_that_counts(folder: Path, run: Run) -> None:
         last = run("backup", "copies").stdout
         assert last.startswith("204 sessions: ")
         assert in_backup() == everything(site.store)
+
+
+@pytest.mark.parametrize("command", ["backup copies", "move {} other --site-stopped"])
+def test_a_site_with_a_longer_lifetime_is_told_of(
+    site: Site, run: Run, clock: Clock, command: str
+) -> None:
+    """Those that are idle longer than the command's lifetime are left out."""
+    kind = site.store.kind
+    other = "sql" if kind == "disk" else "disk"
+    arguments = command.format(kind).replace("other", other).split()
+    if "move" in arguments:
+        assert "lifetime" not in run(*arguments).stderr
+    long = replace(site.config, lifetime=31 * 86400, absolute_lifetime=0).make_store()
+    begin(long)
+    long.close()
+    clock.advance(3 * 3600)
+    told = run(*arguments)
+    assert told.exit_code == 0
+    assert "Warning: the site keeps sessions for longer" in told.stderr
+    env = {"GLIMR_SESSION_LIFETIME": "44640", "GLIMR_SESSION_ABSOLUTE_LIFETIME": "0"}
+    done = run(*arguments, env=env)
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.stdout.startswith("1 session")

@@ -27,7 +27,7 @@ def written(folder: Path, *lines: str) -> None:
 
 def findings(output: str) -> list[str]:
     """Return what was found, but that this test runs as root, which it may."""
-    lines = output.splitlines()[:-1]
+    lines = [line for line in output.splitlines()[:-1] if not line.startswith("settings: ")]
     return [line for line in lines if "root" not in line and not line.endswith("works.")]
 
 
@@ -37,6 +37,17 @@ def test_a_site_that_works_is_status_0(site: Site, run: Run) -> None:
     assert done.exit_code == 0
     assert f"The store '{site.store.kind}' works." in done.stdout
     assert "0 errors" in done.stdout
+
+
+def test_what_was_read_is_said(folder: Path, run: Run) -> None:
+    """The file, and the directory of the disk store; and that it was made, in a wrong folder."""
+    written(folder)
+    told = f"settings: {folder}/session.toml, and the environment; sessions on the disk are in "
+    assert run("check").stdout.splitlines()[0] == f"{told}{folder}/sessions, made anew"
+    assert run("check").stdout.splitlines()[0] == f"{told}{folder}/sessions"
+    (folder / "session.toml").unlink()
+    env = {"GLIMR_SESSION_STORE": "cookie"}
+    assert run("check", env=env).stdout.startswith("settings: the environment alone\n")
 
 
 def test_nothing_is_left_of_the_check(site: Site, run: Run) -> None:

@@ -127,6 +127,8 @@ def test_the_file_of_settings_is_found(folder: Path, run: Run) -> None:
     assert "4 sessions." in run("list", env=environ).stderr
     done = run("list", "--config", "missing.toml")
     assert (done.exit_code, done.stdout) == (1, "")
+    assert f"There is no file {folder}/missing.toml" in done.stderr
+    assert "from_env" not in done.stderr
 
 
 def test_a_factory_of_the_site_is_found(folder: Path, run: Run) -> None:
@@ -183,6 +185,28 @@ def test_a_pipe_that_is_closed_is_no_traceback(folder: Path) -> None:
     )
     assert done.stdout.startswith("handle")
     assert "Traceback" not in done.stderr
+
+
+COMMANDS = ["list", "stats --json", "--help", "key", "move --help"]
+
+
+@pytest.mark.parametrize("output", [">/dev/full", ">&-"])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_output_that_cannot_be_written_is_status_1(
+    folder: Path, command: str, output: str
+) -> None:
+    """With one sentence on standard error: the disk is full, or a script has closed it."""
+    with settled(folder, "disk") as site:
+        begin(site.store)
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"{PROGRAM} {command} {output}"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert re.fullmatch(r"Error: standard output cannot be written: .*\.\n", done.stderr)
 
 
 def test_bash_completes_commands_and_stores(folder: Path, run: Run) -> None:

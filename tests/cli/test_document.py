@@ -35,6 +35,7 @@ _VARY: Final = {
     r" +$": "",
     r"^note: This ran as root.*\n": "",
     r"\d notes?": "NOTES",
+    r"/\S*/(session\.toml|var/sessions)": r"/FOLDER/\1",
 }
 
 

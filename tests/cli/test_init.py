@@ -81,6 +81,7 @@ def test_questions_are_asked(folder: Path, run: Run) -> None:
     done = run("init", input=f"mongodb\nsql\n{url}\n30\n600\ny\n")
     assert done.exit_code == 0
     assert "Where are sessions kept? (disk, redis, sql, cookie) [disk]:" in done.stdout
+    assert "[120]:" in done.stdout
     environ = sourced(folder / "session.env")
     config = SessionConfig.from_toml("session.toml", environ)
     assert (config.store, config.sql_url, config.encrypt) == ("sql", url, True)
@@ -105,6 +106,58 @@ def test_the_key_can_be_printed_instead(folder: Path, run: Run) -> None:
     names = [line.partition("=")[0] for line in done.stdout.splitlines()]
     assert names == ["GLIMR_SESSION_SECRET_KEYS", "GLIMR_SESSION_REDIS_URL"]
     assert [found.name for found in folder.iterdir()] == ["session.toml"]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("", "Next: set -a; . ./session.env; set +a; glimr-session check\n"),
+        ("--print-key", "Next: put these lines into the environment of the site; glimr-session "),
+        ("--config a.toml", ". ./a.env; set +a; glimr-session check --config a.toml\n"),
+        ("--config {}/a.toml", ". {0}/a.env; set +a; glimr-session check --config {0}/a.toml\n"),
+        ("--store sql --url sqlite:////a/b", "sql-schema sqlite | sqlite3 /a/b\n"),
+        ("--store sql --url mysql://u:p@h/d", "sql-schema mysql | mysql ...\n"),
+        ("--store sql", "The URL in session.env is an example: edit it.\n"),
+        ("--store sql --print-key", "The URL that is printed is an example: edit it.\n"),
+    ],
+)
+def test_the_next_step_is_said(folder: Path, run: Run, options: str, told: str) -> None:
+    """As it has to be typed here."""
+    done = run("init", "--yes", *options.format(folder).split())
+    assert done.exit_code == 0
+    assert told.format(folder) in done.stderr
+
+
+def test_a_url_of_ones_own_is_no_example(folder: Path, run: Run) -> None:
+    """The file marks the other one."""
+    done = run("init", "--yes", "--store", "redis", "--url", "redis://db/0")
+    assert "example" not in done.stderr + (folder / "session.env").read_text("utf-8")
+    run("init", "--yes", "--store", "redis", "--config", "a.toml")
+    assert (folder / "a.env").read_text("utf-8").startswith("# The URL is an example: edit it.\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "told"),
+    [
+        ("--store disk --url redis://h/0", 2, "--url is not for --store disk"),
+        ("--store redis --directory x", 2, "--directory is not for --store redis"),
+        ("--store sql --url mongodb://u:secret@h/x", 1, "[sql] url: "),
+        ("--store sql --url sqlite://", 1, "[sql] url: "),
+        ("--store redis --url http://u:secret@h", 1, "redis_url: "),
+        ("--lifetime 0", 2, "0 is not a positive number of minutes"),
+        ("--lifetime nan", 2, "nan is not a positive number of minutes"),
+        ("--absolute-lifetime -1", 2, "-1 is not a number of minutes, or 0 for none"),
+    ],
+)
+def test_an_option_that_is_wrong_writes_nothing(
+    folder: Path, run: Run, options: str, status: int, told: str
+) -> None:
+    """And says what is right; a password is not repeated."""
+    done = run("init", "--yes", *options.split())
+    assert done.exit_code == status
+    assert told in done.stderr
+    assert "secret" not in done.stderr
+    assert list(folder.iterdir()) == []
 
 
 def test_settings_that_are_wrong_are_not_written(folder: Path, run: Run) -> None:

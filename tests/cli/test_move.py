@@ -18,7 +18,15 @@ import pytest
 from glimr_session import DiskStore, SessionStore, StoreUnavailable
 from glimr_session.stores.base import StoredSession
 from glimr_session.stores.moving import MovingStore
-from glimr_session.testing.requests import begin, belong_to, content, expire_after, flash, put
+from glimr_session.testing.requests import (
+    Request,
+    begin,
+    belong_to,
+    content,
+    expire_after,
+    flash,
+    put,
+)
 from tests.cli.conftest import KEY, Run, settled, stores
 from tests.cli.test_command import PROGRAM, Terminal
 from tests.conftest import Clock
@@ -218,6 +226,79 @@ def test_a_site_that_is_stopped_needs_no_setting(folder: Path, run: Run) -> None
     assert done.stdout == "1 session moved.\n"
 
 
+def test_what_is_in_both_stores_stays_as_it_is_in_the_new_one(pair: Any, run: Run) -> None:
+    """As at a restore, where some sessions are missing: each is counted once."""
+    former, target, made = pair
+    old, new = made[former], made[target]
+    cookies = [begin(old, put("n", n)) for n in range(3)]
+    assert run("move", former, target, "--site-stopped").stdout == "3 sessions moved.\n"
+    backup = [found for info in new.all_sessions() if (found := new.find(info.handle)[0])]
+    new.destroy(cookies[0])
+    Request(new, cookies[1]).commit(put("n", 7))
+    copied_into(old, backup)
+    done = run("move", former, target)
+    assert "Warning: 2 sessions in both stores" in done.stderr
+    assert "still begin" not in done.stderr
+    assert len(list(old.all_sessions())) == 2
+    done = run("move", former, target, "--site-stopped")
+    assert done.stdout.splitlines() == [
+        "0 sessions moved.",
+        f"2 sessions in {target} already, and as before there.",
+    ]
+    assert done.stderr == ""
+    assert [content(new, cookie) for cookie in cookies] == [
+        ({"n": 0}, {}),
+        ({"n": 7}, {}),
+        ({"n": 2}, {}),
+    ]
+    assert list(old.all_sessions()) == []
+
+
+def copied_into(store: SessionStore, sessions: list[StoredSession]) -> None:
+    """Copy sessions into a store that they have left, as from a backup that is older."""
+    for stored in sessions:
+        later = stored.marks._replace(revision=stored.marks.revision + 2**25)
+        assert store.adopt(stored._replace(marks=later))
+
+
+def test_a_session_that_has_ended_in_the_new_store_is_told_of(pair: Any, run: Run) -> None:
+    """The new store remembers that, and does not take it back from a backup."""
+    former, target, made = pair
+    old, new = made[former], made[target]
+    begin(old)
+    ended = begin(old)
+    stored = old.find(old.handle_of(ended))[0]
+    assert stored is not None
+    assert new.adopt(stored)
+    new.remembers_ends = True
+    new.destroy(old.handle_of(ended))
+    done = run("move", former, target, "--site-stopped")
+    assert done.stdout.splitlines() == [
+        "1 session moved.",
+        f"1 session not moved: ended, meanwhile or in {target} within the last ten minutes.",
+    ]
+
+
+@pytest.mark.parametrize("names", [("disk", "nope"), ("nope", "disk")], ids="-to-".join)
+def test_a_name_that_is_no_store_is_refused(folder: Path, run: Run, names: tuple[str, str]) -> None:
+    """With the list of stores, and without the name, which may be a URL."""
+    settle(folder, "disk", "sql")
+    done = run("move", *names)
+    assert done.exit_code == 2
+    assert '"disk", "redis", "sql"' in done.stderr
+    assert "nope" not in done.stderr
+
+
+def test_the_refusal_names_both_deploys(folder: Path, run: Run) -> None:
+    """First everybody learns of the new store."""
+    with settled(folder, "disk"):
+        pass
+    told = run("move", "disk", "sql").stderr
+    first = 'First set store = "disk" and move_from = "sql"'
+    then = 'Then set store = "sql" and move_from = "disk"'
+    assert 0 < told.index(first) < told.index(then)
+
+
 def test_a_process_that_still_begins_sessions_there_is_told_of(
     folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,8 +308,8 @@ def test_a_process_that_still_begins_sessions_there_is_told_of(
     begin(old)
     listed = DiskStore.all_sessions
 
-    def begun_meanwhile(store: DiskStore) -> Any:
-        found = list(listed(store))
+    def begun_meanwhile(store: DiskStore, *, records: bool = False) -> Any:
+        found = list(listed(store, records=records))
         begin(old)
         return iter(found)
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Final
 
 import pytest
 
+from glimr_session import CookieStore
+from glimr_session.stores.revocations import RevocableStore
 from glimr_session.testing.requests import begin, belong_to, content, flash, put
-from tests.cli.conftest import Run, Site
+from tests.cli.conftest import Run, Site, settled
 from tests.conftest import Clock
 
 NOBODY: Final = "session-00000000000000ff"
@@ -94,7 +97,25 @@ def test_an_owner_is_logged_out_everywhere(site: Site, run: Run) -> None:
     assert run("logout", "ada").stdout == "3 sessions ended.\n"
     assert [content(site.store, one) for one in mine] == [None] * 3
     assert content(site.store, other) == ({"n": 4}, {})
-    assert run("logout", "ada").stdout == "0 sessions ended.\n"
+    again = run("logout", "ada")
+    assert (again.exit_code, again.stdout) == (0, "0 sessions ended.\n")
+    assert again.stderr.startswith("No session belongs to that owner")
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["stats", "list", f"show {NOBODY}", f"destroy {NOBODY}", "logout 7", "gc", "backup copies",
+     "move disk sql --site-stopped"],
+)  # fmt: skip
+def test_no_database_is_made(folder: Path, run: Run, command: str) -> None:
+    """In a wrong folder, say: the directory is named, as it was looked for."""
+    with settled(folder, "sql"):
+        env = {"GLIMR_SESSION_STORE": "disk", "GLIMR_SESSION_DISK_DIRECTORY": "wrong"}
+        before = set(folder.iterdir())
+        done = run(*command.split(), env=env)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert f"There is no database in {folder}/wrong." in done.stderr
+    assert {file.name for file in set(folder.iterdir()) - before} <= {"__pycache__"}
 
 
 def test_sessions_are_counted(site: Site, run: Run, clock: Clock) -> None:
@@ -157,3 +178,15 @@ def test_what_a_store_of_cookies_cannot_do_is_said(command: str, run: Run) -> No
     assert (done.exit_code, done.stdout) == (1, "")
     assert 'store = "disk", "redis" or "sql"' in done.stderr.replace("Use ", "")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_record_of_revocations_is_no_session(site: Site, run: Run) -> None:
+    """It is neither listed nor counted, and no command shows it or ends it."""
+    store = RevocableStore(CookieStore(), site.store)
+    store.destroy_all(7)
+    (record,) = site.store.all_sessions(records=True)
+    assert handles(run("list").stdout) == []
+    assert json.loads(run("stats", "--json").stdout)["sessions"] == 0
+    for command in ("show", "destroy"):
+        assert "no such session" in run(command, record.handle).stderr
+    assert [*site.store.all_sessions(records=True)] == [record]

@@ -36,7 +36,7 @@ from glimr_session._request.cookie import SessionCookie
 from glimr_session._request.origin import Origin
 from glimr_session._request.signing import CookieSigner
 from glimr_session._session.state import SessionState
-from glimr_session.stores._spilled import name_of, room_in_cookie
+from glimr_session.stores._spilled import room_in_cookie
 from glimr_session.stores.moving import MovingStore
 from glimr_session.stores.overflow import OverflowStore
 from glimr_session.testing import Visit, Visitor
@@ -343,7 +343,7 @@ def test_a_logout_ends_what_a_login_has_moved(end: str, lost: bool) -> None:
     returning = Request(store, spilled).commit(forget("text"), put("n", 1))
     cookie_value = Request(store, returning).commit(put("n", 2))
     assert (place(returning), place(cookie_value)) == ("returning", "cookie")
-    assert content(store, returning) == ({"n": 1}, {})
+    assert content(store, returning) == ({"n": 2}, {})
     assert store.has_moved(spilled) is True
     if lost:
         cookie_value = Request(store, returning).commit(put("n", 3))
@@ -539,7 +539,7 @@ def change(name: str, part: str) -> list[Transition]:
     return changes.get(part, [])
 
 
-@pytest.mark.parametrize("begun", ["spilled", "returning"])
+@pytest.mark.parametrize("begun", ["spilled", "returning", "returning, by number"])
 @pytest.mark.parametrize("plan", [*combinations_with_replacement(PARTS, 2)], ids=str)
 def test_every_order_of_two_requests(plan: tuple[str, str], begun: str) -> None:
     """Whichever response comes last, its cookie is good; and no cookie is after a logout."""
@@ -547,7 +547,11 @@ def test_every_order_of_two_requests(plan: tuple[str, str], begun: str) -> None:
         server = DictStore()
         store = OverflowStore(cookies(), server)
         cookie_value = begin(store, put("text", LARGE))
-        if begun == "returning":
+        if begun == "returning, by number":
+            server.server, server.finds_by_id = KeylessServer(), False  # type: ignore[misc]
+            store = OverflowStore(cookies(), server)
+            cookie_value = Request(store, begin(store, put("text", LARGE))).commit(regenerate)
+        if begun != "spilled":
             cookie_value = Request(store, cookie_value).commit(forget("text"))
         requests = {name: Request(store, cookie_value) for name in "AB"}
         answers: dict[str, CommitResult] = {}
@@ -555,7 +559,10 @@ def test_every_order_of_two_requests(plan: tuple[str, str], begun: str) -> None:
         def commit(name: str, part: str) -> None:
             answers[name] = requests[name].answer(*change(name, part))  # noqa: B023  # run here
 
-        for operation in ("open", "commit", "find", "leave", "adopt", "destroy", "forget_left"):
+        steps = ["commit", "find", "leave", "adopt", "destroy", "forget_left"]
+        if begun != "returning, by number":  # it takes more steps; a version is compared by leave
+            steps.append("open")
+        for operation in steps:
             setattr(server, operation, stepping(schedule, getattr(server, operation)))
         schedule.run({"A": partial(commit, "A", plan[0]), "B": partial(commit, "B", plan[1])})
         given = [answer.cookie_value for answer in answers.values() if answer.cookie_value]
@@ -567,7 +574,7 @@ def test_every_order_of_two_requests(plan: tuple[str, str], begun: str) -> None:
             found = store.open(one)
             assert found is not None
             for name, part in zip("AB", plan, strict=True):
-                merged = server.open(name_of(found.id)) or one == answers[name].cookie_value
+                merged = rows(server) or one == answers[name].cookie_value
                 if merged and answers[name].outcome == "stored" and part != "reads":
                     assert found.data[name] == 1
 
@@ -596,7 +603,8 @@ class Browsers(RuleBasedStateMachine):
         self.visitor = Visitor(self.store)
         self.expected: dict[str, str] = {}
         self.numbers = 0
-        self.slow: list[Visit] = []
+        self.slow: list[tuple[Visit, int]] = []
+        self.logouts = 0
         self.ended: set[str] = set()
 
     def value(self, size: int) -> str:
@@ -659,21 +667,23 @@ class Browsers(RuleBasedStateMachine):
         if goodbye:
             self.expected["a"] = self.value(1)
             visit.session.put("a", self.expected["a"])
+        self.logouts += not goodbye
         visit.respond()
         assert goodbye or self.visitor.cookie == ""
 
-    @precondition(lambda self: self.on_server and len(self.slow) < 3)
+    # With a cookie that returns, a late response wins as in the cookie store: see the decisions.
+    @precondition(lambda self: place(self.visitor.cookie) == "spilled" and len(self.slow) < 3)
     @rule(opens=st.booleans())
     def begins_a_slow_request(self, opens: bool) -> None:
         visit = self.visitor.request()
         if opens:
             visit.open()
-        self.slow.append(visit)
+        self.slow.append((visit, self.logouts))
 
     @precondition(lambda self: self.slow)
     @rule(size=st.sampled_from([0, 1, 1000]), first=st.booleans())
     def ends_a_slow_request(self, size: int, first: bool) -> None:
-        visit = self.slow.pop(0 if first else -1)
+        visit, logouts = self.slow.pop(0 if first else -1)
         value = self.value(size)
         if size:
             visit.session.put("c", value)
@@ -681,7 +691,9 @@ class Browsers(RuleBasedStateMachine):
         visit.respond()
         if self.visitor.cookie != before[1] or self.on_server:
             seen = self.look()
-            if seen.get("c") == value:
+            if seen == {"c": value} and self.logouts > logouts:
+                self.expected = seen  # it was anonymous by then, and has begun a session
+            elif seen.get("c") == value:
                 self.expected["c"] = value
 
     @invariant()

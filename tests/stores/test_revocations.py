@@ -18,13 +18,20 @@ from glimr_session import (
     DiskStore,
     SessionConfig,
     SessionStore,
+    SessionTooLarge,
     StoreUnavailable,
 )
 from glimr_session._ids import generate_id, owner_key
+from glimr_session._request.cookie import SessionCookie
+from glimr_session._request.origin import Origin
+from glimr_session._request.signing import CookieSigner
+from glimr_session._request.token import SessionToken
 from glimr_session._session.changes import Changes
 from glimr_session._session.messages import BelongTo
+from glimr_session._session.sealing import Sealer
 from glimr_session._session.serialization import Owner, StoredSession
 from glimr_session._session.state import SessionState
+from glimr_session.stores.base import OF_A_RECORD
 from glimr_session.stores.moving import MovingStore
 from glimr_session.stores.overflow import OverflowStore
 from glimr_session.stores.revocations import RevocableStore
@@ -302,6 +309,90 @@ def test_a_logout_right_after_a_revocation_and_a_login_counts(
     assert store.open(cookie_value) is None
 
 
+@pytest.mark.parametrize("transport", ["cookie", "header"])
+def test_a_response_that_is_refused_ends_nothing(tmp_path: Path, transport: str) -> None:
+    """A session that is too large for its cookie, or its token, stays as it was."""
+    settings = {
+        "store": "cookie", "cookie": {"revocations": "disk"}, "cookie_path": "/shop",
+        "disk_directory": str(tmp_path), "secret_keys": [KEY],
+    }  # fmt: skip
+    config = SessionConfig.from_mapping(settings | {"transport": transport})
+    store = config.make_store()
+    signer = CookieSigner([KEY], "salt")
+    refused = 0
+    for size in range(2600, 3000, 5):
+        cookie_value = begin(store, put("a", 1), belong_to(7))
+        request = Request(store, cookie_value)
+        try:
+            value = request.commit(regenerate, put("text", "x" * size), expire_after(1e9))
+            if transport == "header":
+                SessionToken(signer).set(value, Origin(https=True))
+            else:
+                SessionCookie(
+                    signer, name="glimr_session", lifetime=600.0, path="/shop", partitioned=True
+                ).set(value, Origin(https=True), lifetime=1e15)
+        except SessionTooLarge:
+            refused += 1
+            assert store.open(cookie_value) is not None
+        else:
+            assert store.open(cookie_value) is None
+    assert 0 < refused < 80
+    store.close()
+
+
+@pytest.mark.parametrize("ahead", [3600.0, 3 * 86400.0], ids=["hour", "days"])
+def test_a_clock_that_was_ahead_locks_nobody_out(
+    store: RevocableStore, clock: Clock, caplog: pytest.LogCaptureFixture, ahead: float
+) -> None:
+    """What it has ended stays ended, a login begins a session, and a log says why."""
+    before = begin(store, put("a", 1), belong_to(7))
+    clock.advance(ahead)
+    store.destroy_all(7)
+    clock.advance(-ahead)
+    assert store.open(before) is None
+    cookie_value = ""
+    for _ in range(2):
+        cookie_value = begin(store, put("b", 2), belong_to(7))
+        assert content(store, Request(store, cookie_value).commit(regenerate)) == ({"b": 2}, {})
+    assert [record.getMessage()[:26] for record in caplog.records] == ["Sessions of an owner were "]
+    store.destroy_all(7)
+    assert store.open(cookie_value) is None
+    clock.advance(1.0)
+    assert store.open(begin(store, put("b", 2), belong_to(7))) is not None
+
+
+def test_a_commit_that_was_cancelled_is_judged_again(store: RevocableStore, clock: Clock) -> None:
+    """It is made again without marks, and revives nothing; one that nobody has ended goes on."""
+    store.destroy_all(7)
+    clock.advance(1.0)
+    cookie_value = begin(store, put("a", 1), belong_to(7))
+    clock.advance(5.0)
+
+    def cancelled(*transitions: Transition) -> Callable[[], CommitResult]:
+        request = Request(store, cookie_value)
+        for transition in transitions:
+            transition(request.state)
+        changes = request.state.take_changes()
+        base = changes.base
+        assert base is not None
+        again = changes._replace(base=base._replace(marks=None))
+        return lambda: store.commit(again)
+
+    goes_on, late = cancelled(put("n", 1)), cancelled(put("n", 2))
+    assert goes_on().outcome == "stored"
+    with Visitor(store) as visitor:  # one that has logged in by an earlier commit
+        visit(visitor, 8)
+        request = visitor.request()
+        request.session.belongs_to(7)
+        request._request.commit()
+        request.session.put("m", 1)
+        request._request._unsure = True
+        request.respond()
+        assert visitor.request().session.all() == {"n": 1, "m": 1}
+    store.destroy_all(7)
+    assert late() is CommitResult.GONE
+
+
 def test_a_late_request_does_not_undo_a_login(store: RevocableStore, clock: Clock) -> None:
     """What has another id by now is remembered for a while; what has ended is not."""
     for transitions, moved in (
@@ -450,6 +541,28 @@ def test_event_loops_refuse_what_was_revoked(store: RevocableStore) -> None:
     asyncio.run(use())
 
 
+@pytest.mark.parametrize("kind", ["disk", "dict"])
+def test_records_are_no_sessions(tmp_path: Path, kind: str) -> None:
+    """Whoever ends every session in the list undoes no revocation; who copies all asks for them."""
+    server = DictStore() if kind == "dict" else DiskStore(tmp_path / "revoked")
+    cookie = RevocableStore(cookies(), server)
+    moving = MovingStore(server, cookie)
+    revoked, moved = (begin_elsewhere(belong_to(owner)) for owner in (7, 8))
+    Request(moving, moved).commit(put("b", 2))
+    begin(moving)
+    moving.destroy_all(7)
+    assert len(list(moving.all_sessions(records=True))) == 4
+    for info in list(moving.all_sessions()):
+        moving.destroy(info.handle)
+    assert len(list(server.all_sessions(records=True))) == 2
+    assert [*server.all_sessions()] == [*moving.all_sessions()] == []
+    assert moving.open(revoked) is None
+    assert moving.open(moved) is None
+    if isinstance(server, DictStore):  # nobody asks for a list of all records
+        assert bytes.fromhex(OF_A_RECORD.key) not in server.server.registered
+    moving.close()
+
+
 def test_a_session_of_nobody_costs_no_read(clock: Clock) -> None:
     """One that belongs to somebody costs one read to open, and one more to write."""
     server = DictStore()
@@ -546,3 +659,26 @@ def test_the_page_of_the_cookie_store_works_as_it_stands(tmp_path: Path) -> None
         request.respond()
         assert copied.request().session.all() == {}
     store.close()
+
+
+@pytest.mark.parametrize("pair", ["overflow", "revocations", "moving"])
+def test_what_one_of_two_stores_encrypts_the_other_one_does_too(pair: str) -> None:
+    """With ``encrypt = true``, whichever of them was given keys that encrypt nothing."""
+    config = SessionConfig(encrypt=True, secret_keys=[KEY])
+    for sealing in (True, False):
+        server, cookie = DictStore(), cookies()
+        server.sealer = Sealer([KEY], seals=sealing)
+        cookie.sealer = Sealer([KEY], seals=not sealing)
+        store: SessionStore
+        if pair == "overflow":
+            store = OverflowStore(cookie, server, limit=0)
+        elif pair == "revocations":
+            store = RevocableStore(cookie, server)
+        else:
+            store = MovingStore(server, cookie)
+        config.equip(store)
+        for one in (server, cookie, store):
+            assert one.sealer is not None
+            assert one.sealer.seals
+        begin(store, put("text", "mine"))
+        assert b"mine" not in b"".join(entry.value for entry in server.server.entries.values())

@@ -39,12 +39,14 @@ def backup(settings: Settings, directory: Path) -> None:
     copied = 0
     click.get_current_context().call_on_close(copies.close)
     with resumable(lambda: f"{count(copied, 'session')} copied so far."):
-        handles = [info.handle for info in store.all_sessions()]
+        settings.warn_of_lifetime()
+        handles = [info.handle for info in store.all_sessions(records=True)]
         for handle in with_progress("Copying", handles):
             stored = store.find(handle)[0]
             copied += stored is not None and copies.copy(stored)
         removed = 0
-        for handle in with_progress("Comparing", [info.handle for info in copies.all_sessions()]):
+        copied_before = [info.handle for info in copies.all_sessions(records=True)]
+        for handle in with_progress("Comparing", copied_before):
             if store.find(handle)[0] is None:
                 copies.destroy(handle)
                 removed += 1

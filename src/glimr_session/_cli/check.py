@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
+from pathlib import Path
 from typing import Final
 
 import click
@@ -14,11 +16,11 @@ from .._ids import generate_id
 from .._request.manager import SessionManager
 from .._session.changes import Changes
 from ..config import SessionConfig
-from ..errors import SessionError, StoreUnavailable
+from ..errors import ConfigError, SessionError, StoreUnavailable
 from ..stores.base import SessionStore
 from .console import count, print_labelled
 from .findings import Finding, in_files, in_settings
-from .settings import Settings, collected_warnings, configured
+from .settings import Settings, collected_warnings, configured, directory_of, is_there
 
 __all__ = ["check"]
 
@@ -37,9 +39,12 @@ def check(settings: Settings) -> None:
 
     A session is begun, read and ended. The exit status is 1 if the site could not work.
     """
+    there = _is_there(settings.config)
     findings = [*in_settings(settings.config), *in_files(settings.path), *_store(settings.config)]
     order = list(_COLOURS)
     findings.sort(key=lambda finding: order.index(finding.level))
+    made = not there and _is_there(settings.config)
+    print_labelled([("settings", "bold", _read_from(settings) + (", made anew" if made else ""))])
     print_labelled((level, _COLOURS[level], text) for level, text in findings)
     numbers = [sum(finding.level == level for finding in findings) for level in order]
     if not numbers[0]:
@@ -47,6 +52,25 @@ def check(settings: Settings) -> None:
     click.echo(", ".join(map(count, numbers, order)) + ".")
     if numbers[0]:
         raise SystemExit(1)
+
+
+def _directory(config: SessionConfig) -> Path | None:
+    with suppress(ConfigError):  # the store tells of it
+        return directory_of(config)
+    return None
+
+
+def _is_there(config: SessionConfig) -> bool:
+    directory = _directory(config)
+    return directory is not None and is_there(directory)
+
+
+def _read_from(settings: Settings) -> str:
+    """Return which settings were read, and where they have the sessions on the disk."""
+    told, directory = "the environment alone", _directory(settings.config)
+    if settings.path is not None:
+        told = f"{settings.path.absolute()}, and the environment"
+    return told if directory is None else f"{told}; sessions on the disk are in {directory}"
 
 
 def _store(config: SessionConfig) -> Iterator[Finding]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import secrets
 import shlex
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +25,26 @@ _URLS: Final = {
     "redis": "redis://127.0.0.1:6379/0",
     "sql": "postgresql://user:password@127.0.0.1/shop",
 }
-_MAKE_TABLE: Final = "Make the table: glimr-session sql-schema postgresql | psql ... (or mysql)"
+_OPTIONS: Final = {"directory": ("disk",), "url": tuple(_URLS)}  # and the stores that they are for
+
+
+class _Minutes(click.FloatRange):
+    """A number of minutes, above zero or from it on."""
+
+    def __init__(self, what: str, *, positive: bool) -> None:
+        super().__init__(min=0.0, min_open=positive, max=math.inf, max_open=True)
+        self._what = what
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        with suppress(click.BadParameter):
+            minutes = super().convert(value, param, ctx)
+            if math.isfinite(minutes):
+                return minutes
+        raise click.BadParameter(f"{value} is not {self._what}", ctx, param)
+
+
+_IDLE: Final = _Minutes("a positive number of minutes", positive=True)
+_ABSOLUTE: Final = _Minutes("a number of minutes, or 0 for none", positive=False)
 
 
 @click.command()
@@ -51,13 +72,13 @@ def key() -> None:
 @click.option("--url", help='The server of store = "redis" or "sql".')
 @click.option(
     "--lifetime",
-    type=click.FLOAT,
+    type=_IDLE,
     metavar="MINUTES",
     help="From the last use of a session to its end.",
 )
 @click.option(
     "--absolute-lifetime",
-    type=click.FLOAT,
+    type=_ABSOLUTE,
     metavar="MINUTES",
     help="From the login to the end, however busy; 0: no such end.",
 )
@@ -91,33 +112,79 @@ def init(path: Path, yes: bool, print_key: bool, **given: Any) -> None:
         "disk",
         type=click.Choice(["disk", "redis", "sql", "cookie"]),
     )
+    for name, stores in _OPTIONS.items():
+        if given[name] is not None and store not in stores:
+            raise click.UsageError(f"--{name} is not for --store {store}.")
     settings: dict[str, Any] = {"store": store}
+    url = ""
     environ = {"GLIMR_SESSION_SECRET_KEYS": secrets.token_hex(32)}
     if store == "disk":
         directory = answer("directory", "In which directory?", str(SessionConfig.disk_directory))
         settings["disk"] = {"directory": directory}
     elif store in _URLS:
-        environ[f"GLIMR_SESSION_{store.upper()}_URL"] = answer("url", "At which URL?", _URLS[store])
-    settings["lifetime"] = answer(
-        "lifetime", "Minutes from the last use of a session to its end?", 120.0
+        url = answer("url", "At which URL?", _URLS[store])
+        environ[f"GLIMR_SESSION_{store.upper()}_URL"] = url
+    settings["lifetime"] = float(
+        answer("lifetime", "Minutes from the last use of a session to its end?", 120, type=_IDLE)
     )
-    settings["absolute_lifetime"] = answer(
-        "absolute_lifetime", "Minutes from the login to the end, however busy (0: none)?", 10080.0
+    settings["absolute_lifetime"] = float(
+        answer(
+            "absolute_lifetime",
+            "Minutes from the login to the end, however busy (0: none)?",
+            10080,
+            type=_ABSOLUTE,
+        )
     )
     settings["encrypt"] = answer("encrypt", "Encrypt what is stored?", False, type=click.BOOL)
     SessionConfig.from_mapping(settings, environ)  # nothing is written that is not valid
+    make_table = _check_url(store, url)
     lines = "".join(f"{name}={shlex.quote(value)}\n" for name, value in environ.items())
+    example = "# The URL is an example: edit it.\n" if url and url == _URLS[store] else ""
     if print_key:
         click.echo(lines, nl=False)
     else:
-        _write(secret, lines, _PRIVATE)
+        _write(secret, example + lines, _PRIVATE)
     _write(path, _toml(settings), 0o666)  # less the umask
     click.echo(f"{path} has the settings.", err=True)
     if not print_key:
         click.echo(f"{secret} has the key: keep it out of version control.", err=True)
-    if store == "sql":
-        click.echo(_MAKE_TABLE, err=True)
-    click.echo(f"Next: set -a; . ./{secret}; set +a; glimr-session check", err=True)
+    if example:
+        click.echo(
+            f"The URL {'that is printed' if print_key else f'in {secret}'} is an example: edit it.",
+            err=True,
+        )
+    if make_table:
+        click.echo(f"Make the table: {make_table}", err=True)
+    check = "glimr-session check"
+    if str(path) != DEFAULT_FILE:
+        check += f" --config {shlex.quote(str(path))}"
+    if print_key:
+        click.echo(f"Next: put these lines into the environment of the site; {check}", err=True)
+    else:
+        dot = "" if secret.is_absolute() else "./"
+        click.echo(f"Next: set -a; . {shlex.quote(f'{dot}{secret}')}; set +a; {check}", err=True)
+
+
+def _check_url(store: str, url: str) -> str:
+    """Check a URL as the store does; return how to make its table, if it needs one.
+
+    Raises:
+        ConfigError: the URL is wrong, or what the store needs is not installed.
+    """
+    if store == "redis":
+        from ..stores.redis.server import Server, Url  # an extra
+
+        Server(Url(url), 1.0)
+    if store != "sql":
+        return ""
+    from ..stores.sql.table import place_of  # an extra
+
+    place: Any = place_of(url, None)
+    dialect = place.get_backend_name()
+    if dialect == "sqlite":
+        return f"glimr-session sql-schema sqlite | sqlite3 {shlex.quote(str(place.database))}"
+    client = "psql" if dialect == "postgresql" else dialect
+    return f"glimr-session sql-schema {dialect} | {client} ..."
 
 
 def _toml(settings: dict[str, Any]) -> str:

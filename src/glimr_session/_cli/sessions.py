@@ -10,7 +10,7 @@ import click
 
 from .._ids import number_of
 from ..errors import ConfigError
-from ..stores.base import SessionStore, StoredSession
+from ..stores.base import SessionStore, StoredSession, is_record
 from .console import ago, at, count, print_table, size
 from .settings import Settings, configured
 
@@ -87,13 +87,16 @@ def destroy(settings: Settings, handle: str) -> None:
 @configured
 def logout(settings: Settings, owner: str) -> None:
     """End all sessions of an owner: log a user out everywhere."""
-    ended = settings.make_store().destroy_all(owner)
+    store = settings.make_store()
+    ended = store.destroy_all(owner)
     click.echo(f"{count(ended, 'session')} ended.")
+    if not ended and store.lists_sessions:
+        click.echo("No session belongs to that owner: name it as the application does.", err=True)
 
 
 def _found(store: SessionStore, handle: str) -> StoredSession:
     found = store.find(handle)[0]
-    if found is None:
+    if found is None or is_record(found):
         raise ConfigError("There is no such session: it has ended, or there was none.")
     return found
 

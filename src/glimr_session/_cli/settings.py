@@ -7,21 +7,37 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
 import click
 
 from .._log import logger
+from .._validation import to_seconds
 from ..config import CONFIG_VARIABLE, SessionConfig
 from ..errors import ConfigError
+from ..stores._versions import CLOCK_GRACE, EXPIRY_MARGIN, Marks
 from ..stores.base import SessionStore
 
-__all__ = ["DEFAULT_FILE", "Settings", "collected_warnings", "configured", "resumable"]
+__all__ = [
+    "DEFAULT_FILE",
+    "Settings",
+    "collected_warnings",
+    "configured",
+    "directory_of",
+    "is_there",
+    "resumable",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT_FILE: Final = "session.toml"
+
+_LOOKED_AT: Final = 200  # sessions, for the lifetime that they were kept with
+_CENTURY: Final = timedelta(days=36500)
 
 
 class Settings(NamedTuple):
@@ -35,14 +51,27 @@ class Settings(NamedTuple):
     path: Path | None
     config: SessionConfig
 
-    def make_store(self, config: SessionConfig | None = None) -> SessionStore:
+    def make_store(
+        self, config: SessionConfig | None = None, *, makes: bool = False
+    ) -> SessionStore:
         """Return the store, and print what its start warns of; it is closed with the command.
 
         Args:
             config: another configuration than this one.
+            makes: whether a database that is not on the disk is made.
+
+        Raises:
+            ConfigError: the database is not there.
         """
+        config = config or self.config
+        directory = directory_of(config)
+        if not (makes or directory is None or is_there(directory)):
+            raise ConfigError(
+                f"There is no database in {directory}. Check --config, or directory in the table "
+                "[disk]. The site makes the database when it starts."
+            )
         with collected_warnings() as warnings:
-            store = (config or self.config).make_store()
+            store = config.make_store()
         click.get_current_context().call_on_close(store.close)
         for warning in warnings:
             click.echo(f"Warning: {warning}", err=True)
@@ -62,12 +91,41 @@ class Settings(NamedTuple):
             )
         return store
 
+    def warn_of_lifetime(self, config: SessionConfig | None = None) -> None:
+        """Warn if sessions were stored for longer than the lifetime of these settings.
+
+        Args:
+            config: another configuration than this one.
+        """
+        config = config or self.config
+        all_kept = replace(config, lifetime=_CENTURY, absolute_lifetime=timedelta(0))
+        store = self.make_store(all_kept)
+        lifetime = to_seconds("lifetime", config.lifetime)
+        longest = (1 + EXPIRY_MARGIN) * lifetime + CLOCK_GRACE
+        for info in islice(store.all_sessions(), _LOOKED_AT):
+            stored = store.find(info.handle)[0]
+            if stored is None or stored.lifetime or not isinstance(stored.marks, Marks):
+                continue
+            if stored.marks.purge_after > stored.last_used_at + longest:
+                click.echo(
+                    f"Warning: the site keeps sessions for longer than lifetime says here, "
+                    f"{lifetime / 60:g} minutes. Those that nobody has used for that long are "
+                    "left out: give this command the lifetime of the site.",
+                    err=True,
+                )
+                return
+
 
 def _read(_context: click.Context, _parameter: click.Parameter, name: str | None) -> Settings:
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.append(here)  # for package.module:factory, as the site's server has it
     path = Path(name or DEFAULT_FILE)
+    if name and not os.path.lexists(path):
+        raise ConfigError(
+            f"There is no file {path.absolute()}. Correct --config or {CONFIG_VARIABLE}, or make "
+            "one with: glimr-session init --config FILE"
+        )
     if name or path.exists():
         return Settings(path, SessionConfig.from_toml(path))
     if not any(variable.startswith("GLIMR_SESSION_") for variable in os.environ):
@@ -76,6 +134,27 @@ def _read(_context: click.Context, _parameter: click.Parameter, name: str | None
             "file with --config, or make one with: glimr-session init"
         )
     return Settings(None, SessionConfig.from_env(os.environ))
+
+
+def directory_of(config: SessionConfig) -> Path | None:
+    """Return the absolute directory of the disk store, or None if no setting names that store."""
+    stores = (config.store, config.move_from, config.cookie_overflow, config.cookie_revocations)
+    if "disk" not in stores:
+        return None
+    from ..stores.disk.directory import expand_directory  # diskcache loads Django if it is there
+
+    return expand_directory(config.disk_directory)
+
+
+def is_there(directory: Path) -> bool:
+    """Whether a directory has the database of a disk store, or nobody may look into it."""
+    try:
+        (directory / "cache.db").stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True  # the store says what is wrong
+    return True
 
 
 def configured(command: F) -> F:

@@ -142,8 +142,8 @@ class MeteredStore(SessionStore):
     def destroy_all(self, owner: str | int, *, except_: AnySession | None = None) -> int:
         return self._measure("destroy_all", self.inner.destroy_all, owner, except_=except_)
 
-    def all_sessions(self) -> Iterator[SessionInfo]:
-        return self.inner.all_sessions()
+    def all_sessions(self, *, records: bool = False) -> Iterator[SessionInfo]:
+        return self.inner.all_sessions(records=records)
 
     def handle_of(self, session: AnySession) -> str:
         return self._measure("handle_of", self.inner.handle_of, session)

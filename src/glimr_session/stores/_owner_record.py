@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from .._ids import storage_key
+from .._log import warn
 from .._session.changes import ABSENT, Edit
 from .._session.serialization import Owner, StoredSession
 
@@ -52,8 +53,19 @@ class OwnerRecord:
         return any(since - CLOCK_DIFFERENCE <= end.since for end in self._ends(ids))
 
     def refuses_login(self, ids: set[str], since: float) -> bool:
-        """Whether a session has ended that this request has given to the owner."""
-        return any(since <= end.at for end in self._ends(ids))
+        """Whether a session has ended that this request has given to the owner.
+
+        What a clock has ended that is more than a minute ahead says nothing of a login now.
+        """
+        latest = time.time() + CLOCK_DIFFERENCE
+        ends = [end.at for end in self._ends(ids) if since <= end.at]
+        if any(at > latest for at in ends):
+            warn(
+                "Sessions of an owner were ended at a time that is still to come: the clock of "
+                "a machine is wrong, or was. Set the clocks of all machines by NTP.",
+                once=True,
+            )
+        return any(at <= latest for at in ends)
 
     def floor(self, ids: set[str]) -> float:
         """Return the least time for a session that is given to the owner now; 0.0: any."""

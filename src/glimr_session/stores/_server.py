@@ -70,7 +70,7 @@ from ._versions import (
     merged,
     same_session,
 )
-from .base import AnySession, CommitResult, SessionInfo, SessionStore, info_of, named
+from .base import AnySession, CommitResult, SessionInfo, SessionStore, info_of, is_record, named
 
 __all__ = ["ServerStore", "missing_extra", "told_at_start"]
 
@@ -135,12 +135,12 @@ class ServerStore(SessionStore):
     def destroy_all(self, owner: str | int, *, except_: AnySession | None = None) -> int:
         return self._run(self._destroy_all(owner_key(owner), except_))
 
-    def all_sessions(self) -> Iterator[SessionInfo]:
+    def all_sessions(self, *, records: bool = False) -> Iterator[SessionInfo]:
         for batch in self._scan():
             now = time.time()
             for entry in batch:
                 found = self._in_entry(entry, "", now)[0]
-                if found is not None:
+                if found is not None and (records or not is_record(found)):
                     yield info_of(found, len(entry.value))
 
     @abstractmethod
@@ -552,12 +552,12 @@ class ServerStore(SessionStore):
         return entry
 
     def _registering(self, entry: Entry, lifetime: float) -> Steps[None]:
-        if entry.owner and self.registers_owners:
+        if any(entry.owner) and self.registers_owners:  # not those of records
             yield self._registration(entry.owner, entry.number, lifetime)
 
     def _must_register(self, found: StoredSession, changes: Changes) -> bool:
         """Whether a use of a session renews what is registered: once per tenth of its life."""
-        if not self.registers_owners:
+        if not self.registers_owners or is_record(found):
             return False
         tenth = (found.lifetime or self.lifetime) / 10
         return (

@@ -11,8 +11,8 @@ from .._session.serialization import StoredSession
 from .base import CommitResult
 
 __all__ = [
-    "RETURNING", "SPILLED", "Place", "Spilled", "name_of", "opened", "place_of", "room_in_cookie",
-    "spilled_result",
+    "RETURNING", "ROOM_IN_TOKEN", "SPILLED", "Place", "Spilled", "name_of", "opened", "place_of",
+    "room_in_cookie", "spilled_result",
 ]  # fmt: skip
 
 # No session in a cookie begins with these: its alphabet has no colon.
@@ -25,6 +25,9 @@ _ID: Final = re.compile("[0-9a-z]{20,64}", re.ASCII)
 _MAX_SIZE: Final = 4096
 
 _SIGNATURE: Final = f".{'f' * 16}.{'x' * 43}"  # as the signer adds it, with the time
+
+ROOM_IN_TOKEN: Final = _MAX_SIZE - len(_SIGNATURE)
+"""How many bytes a token has for the session, with the setting ``transport = "header"``."""
 
 # Own lifetimes of any length become Max-Age; this many digits are 300 million years.
 _MAX_AGE: Final = "9" * 16

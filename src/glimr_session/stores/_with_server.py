@@ -7,7 +7,7 @@ from typing import Final
 
 from .._session.sealing import Sealer
 from ..errors import ConfigError
-from .base import SessionStore
+from .base import SessionStore, sealer_of
 
 __all__ = ["StoreWithServer"]
 
@@ -51,7 +51,7 @@ class StoreWithServer(SessionStore):
 
     @property
     def sealer(self) -> Sealer | None:
-        return self._store.sealer if self._server.sealer is not None else None
+        return sealer_of(self._store, self._server)
 
     @sealer.setter
     def sealer(self, sealer: Sealer | None) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]

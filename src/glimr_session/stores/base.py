@@ -37,6 +37,7 @@ from ..errors import ConfigError, StoreUnavailable
 
 __all__ = [
     "DEFAULT_LIFETIME",
+    "OF_A_RECORD",
     "AnySession",
     "Changes",
     "CommitResult",
@@ -47,8 +48,10 @@ __all__ = [
     "SessionStore",
     "StoredSession",
     "info_of",
+    "is_record",
     "named",
     "new",
+    "sealer_of",
     "time_left",
 ]
 
@@ -58,6 +61,9 @@ R = TypeVar("R")
 Data: TypeAlias = dict[str, Json]
 
 DEFAULT_LIFETIME: Final = timedelta(minutes=120)
+
+OF_A_RECORD: Final = Owner("0" * 64)
+"""Who entries belong to that are no sessions, as those of revocations. No owner has this key."""
 
 
 class _HasState(Protocol):
@@ -350,11 +356,15 @@ class SessionStore(ABC):
         """
         self._refuse("destroy_all()")
 
-    def all_sessions(self) -> Iterator[SessionInfo]:
+    def all_sessions(self, *, records: bool = False) -> Iterator[SessionInfo]:
         """Yield all living sessions, in no order, read in batches.
 
         What begins or ends meanwhile may be in it or not. One that is leaving for another store
         is in it.
+
+        Args:
+            records: whether what is kept of sessions in cookies is in it too: whose were ended,
+                and which were moved here. Who copies a store needs it.
 
         Raises:
             ConfigError, StoreUnavailable: as ``sessions``.
@@ -577,6 +587,18 @@ def info_of(stored: StoredSession, size: int) -> SessionInfo:
         size=size,
         owner_key="" if owner is None else owner.key,
     )
+
+
+def is_record(stored: StoredSession) -> bool:
+    """Whether an entry is no session: whoever ends it would undo a revocation."""
+    return stored.owner is not None and stored.owner.key == OF_A_RECORD.key
+
+
+def sealer_of(*stores: SessionStore) -> Sealer | None:
+    """Return a sealer that encrypts only if those of all stores do; None if one has none."""
+    sealers = [store.sealer for store in stores]
+    found = [sealer for sealer in sealers if sealer is not None]
+    return min(found, key=lambda one: one.seals) if len(found) == len(stores) else None
 
 
 def time_left(since: object, interval: float, now: float) -> float:

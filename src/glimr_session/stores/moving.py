@@ -28,7 +28,16 @@ from .._session.values import JsonInput, validate_items
 from .._validation import Duration, to_seconds
 from ..errors import ConfigError, StoreUnavailable
 from ._versions import REMEMBERED, Marks
-from .base import AnySession, CommitResult, Data, SessionInfo, SessionStore, named
+from .base import (
+    OF_A_RECORD,
+    AnySession,
+    CommitResult,
+    Data,
+    SessionInfo,
+    SessionStore,
+    named,
+    sealer_of,
+)
 
 __all__ = ["ForeignSessions", "MovingStore"]
 
@@ -103,7 +112,7 @@ class MovingStore(SessionStore):
 
     @property
     def sealer(self) -> Sealer | None:
-        return self._new.sealer if self._old.sealer is not None else None
+        return sealer_of(self._new, self._old)
 
     @sealer.setter
     def sealer(self, sealer: Sealer | None) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -210,7 +219,8 @@ class MovingStore(SessionStore):
         for _ in range(_TRIES):
             listed = {info.handle for info in self.sessions(owner)}
             if except_ is not None:  # after the list: it may have come out of a cookie meanwhile
-                kept = self.handle_of(except_) or kept
+                name = named(except_)
+                kept = name if number_of(name) is not None else self.handle_of(name) or kept
             others = listed - {kept}
             for handle in others:
                 self.destroy(handle)
@@ -225,9 +235,9 @@ class MovingStore(SessionStore):
         ended += sum(store.destroy_all(owner, except_=kept or None) for store in self._listing)
         return ended
 
-    def all_sessions(self) -> Iterator[SessionInfo]:
+    def all_sessions(self, *, records: bool = False) -> Iterator[SessionInfo]:
         for store in self._listing:
-            yield from store.all_sessions()
+            yield from store.all_sessions(records=records)
 
     def handle_of(self, session: AnySession) -> str:
         name = named(session)
@@ -394,6 +404,7 @@ class MovingStore(SessionStore):
             created_at=now + lifetime,  # the absolute timeout does not end it
             last_used_at=now,
             lifetime=lifetime,
+            owner=OF_A_RECORD,
         )
         self._new.adopt(mark)
         if coming.present is None and self._old.leave(stored) is None:

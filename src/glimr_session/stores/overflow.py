@@ -119,6 +119,8 @@ class OverflowStore(StoreWithServer):
         place = place_of(session_id)
         if place is not None:
             self._server.destroy(place.name)
+            if not self.finds_by_id and place.name != name_of(place.id):
+                self._server.destroy(name_of(place.id))
             return
         found = self._store.open(session_id)
         if found is not None:
@@ -225,10 +227,10 @@ class OverflowStore(StoreWithServer):
     def _forget_on_server(self, ended: StoredSession) -> None:
         """Destroy what another cookie of the session names."""
         name = name_of(ended.id)
-        names = {name: None}
-        if isinstance(ended.marks, Spilled):
-            names[join_cookie_value(name, _number(ended.marks))] = None
-        for one in names:
+        numbered = name
+        if isinstance(ended.marks, Spilled):  # first: see _under_own_number
+            numbered = join_cookie_value(name, _number(ended.marks))
+        for one in {numbered: None, name: None}:
             found, left = self._server.find(one)
             if left and found is not None:
                 self._server.forget_left(found)
@@ -289,6 +291,10 @@ class OverflowStore(StoreWithServer):
             return left
         there = self._server.open(left.id)
         moved = None if there is None else self._server.leave(there)
+        # A logout meanwhile has either ended what is here before this look, or finds the other.
+        if moved is not None and self._server.find(name)[0] is None:
+            self._server.forget_left(moved)
+            moved = None
         self._server.destroy(name)
         return moved
 
@@ -302,7 +308,7 @@ class OverflowStore(StoreWithServer):
         if left is None:
             return CommitResult.GONE
         if changes.invalidated:
-            self._server.forget_left(left)
+            self._forget_on_server(base)
         own = changes._replace(base=None, invalidated=False, consumed={})
         result = self._commit_from_cookie(own, wait)
         if result is CommitResult.EMPTY and not changes.invalidated:

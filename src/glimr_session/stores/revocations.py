@@ -17,10 +17,11 @@ from typing import Any, Final, NamedTuple
 from .._ids import owner_key, split_cookie_value
 from .._session.changes import ABSENT, Changes, Edit
 from .._session.serialization import StoredSession
-from ..errors import StoreUnavailable
+from ..errors import SessionTooLarge, StoreUnavailable
 from ._owner_record import CLOCK_DIFFERENCE, OwnerRecord, name_of_record
+from ._spilled import room_in_cookie
 from ._with_server import StoreWithServer
-from .base import AnySession, CommitResult, Data, Owner, SessionStore
+from .base import OF_A_RECORD, AnySession, CommitResult, Data, Owner, SessionStore
 
 __all__ = ["RevocableStore"]
 
@@ -45,6 +46,7 @@ class RevocableStore(StoreWithServer):
     Args:
         store: the store of the cookies; an ``OverflowStore`` too.
         server: where the records are kept.
+        limit: how many bytes of the cookie are for the session; see ``room_in_cookie``.
 
     Raises:
         ConfigError: sessions in ``store`` are not in cookies, or ``server`` is not atomic.
@@ -59,8 +61,15 @@ class RevocableStore(StoreWithServer):
 
     ends_owners = True
 
-    def __init__(self, store: SessionStore, server: SessionStore) -> None:
+    def __init__(
+        self,
+        store: SessionStore,
+        server: SessionStore,
+        *,
+        limit: int = room_in_cookie("glimr_session"),
+    ) -> None:
         super().__init__("cookie_revocations", store, server)
+        self._limit = limit
         self.finds_by_id = store.finds_by_id  # type: ignore[misc]
         self._longest = max(_LONGEST_LIFETIME, self.lifetime)
 
@@ -76,6 +85,14 @@ class RevocableStore(StoreWithServer):
             return CommitResult.GONE
         result = self._store.commit(self._capped(plan.changes), wait=wait)
         if result.outcome in ("stored", "empty") and plan.ended is not None:
+            size = len(result.cookie_value)
+            if size > self._limit:  # the response will be refused, and must not have ended anything
+                raise SessionTooLarge(
+                    f"the session takes {size} bytes, and its cookie or token has room for "
+                    f"{self._limit}; store less, or set cookie_overflow",
+                    size=size,
+                    limit=self._limit,
+                )
             self._end(*plan.ended)
         return result
 
@@ -147,7 +164,8 @@ class RevocableStore(StoreWithServer):
         too_old = time.time() >= found.last_used_at + self._longest
         if too_old or record.refuses({found.id}, owner.since):
             return None
-        return found._replace(marks=_Opened(found.marks, owner))
+        read = _Read(owner.key, owner.since, owner.noted)
+        return found._replace(owner=read, marks=_Opened(found.marks, owner.key))
 
     def _capped(self, changes: Changes) -> Changes:
         if changes.lifetime is None or changes.lifetime <= self._longest:
@@ -185,6 +203,7 @@ class RevocableStore(StoreWithServer):
                     created_at=now + _CENTURY,
                     last_used_at=now,
                     lifetime=lifetime,
+                    owner=OF_A_RECORD,
                 )
                 if self._server.adopt(record):
                     return
@@ -195,18 +214,25 @@ class RevocableStore(StoreWithServer):
         raise StoreUnavailable("a revocation could not be written: other requests never paused")
 
 
+class _Read(Owner, frozen=True):
+    """The owner of a session as it was read, and not given to it by this request.
+
+    A commit that was cancelled is made again without the marks, and with this.
+    """
+
+
 @dataclass
 class _Opened:
     """The marks of a session that was read with the record of its owner.
 
     Attributes:
         marks: those of the store of the cookies.
-        owner: who it belonged to then.
+        owner: the key of whom it belonged to then.
         since: when it was given to that owner, as a later commit of this request has it.
     """
 
     marks: Any
-    owner: Owner
+    owner: str
     since: float = 0.0
 
 
@@ -234,8 +260,9 @@ def _plan(changes: Changes, records: Mapping[str, OwnerRecord]) -> _Plan | None:
     before = None if base is None else base.owner
     ids = {changes.id} if base is None or changes.invalidated else {changes.id, base.id}
     if base is not None and before is not None and not changes.invalidated:
-        if opened is not None and opened.owner == before:
-            ended = records[before.key].refuses(ids, max(before.since, opened.since))
+        if isinstance(before, _Read):
+            since = max(before.since, 0.0 if opened is None else opened.since)
+            ended = records[before.key].refuses(ids, since)
         else:  # it was given to its owner by an earlier commit of this request
             ended = records[before.key].refuses_login(ids, before.since)
         if ended:
@@ -246,7 +273,7 @@ def _plan(changes: Changes, records: Mapping[str, OwnerRecord]) -> _Plan | None:
     if after is not None and after.since < records[after.key].floor(ids):
         after = after._replace(since=records[after.key].floor(ids))
         changes = changes._replace(owner=after)
-        if opened is not None and opened.owner.key == after.key:
+        if opened is not None and opened.owner == after.key:
             opened.since = after.since
     if base is None or before is None:
         return _Plan(changes)

@@ -140,8 +140,8 @@ class Steps(SessionStore):
         with self._turn("ends"):
             return self._store.destroy_all(owner, except_=except_)
 
-    def all_sessions(self) -> Iterator[SessionInfo]:
-        return self._store.all_sessions()
+    def all_sessions(self, *, records: bool = False) -> Iterator[SessionInfo]:
+        return self._store.all_sessions(records=records)
 
     def handle_of(self, session: AnySession) -> str:
         return self._store.handle_of(session)

@@ -55,6 +55,7 @@ from ..base import (
     SessionInfo,
     SessionStore,
     info_of,
+    is_record,
     named,
     time_left,
 )
@@ -207,11 +208,11 @@ class DiskStore(SessionStore):
         kept = number_of(name) or number_of(self.handle_of(name))
         return self._database.write(self._destroy_all, owner_key(owner), kept)
 
-    def all_sessions(self) -> Iterator[SessionInfo]:
+    def all_sessions(self, *, records: bool = False) -> Iterator[SessionInfo]:
         after = 0
         while rows := self._database.read(SessionConnection.scan, after, _SCANNED):
             after = rows[-1][0]
-            yield from self._infos(rows, time.time())
+            yield from self._infos(rows, time.time(), records)
 
     def handle_of(self, session: AnySession) -> str:
         return self._database.read(self._handle_of, named(session))
@@ -477,10 +478,10 @@ class DiskStore(SessionStore):
         self._database.note_logged(_PAGES_PER_ROW * ended)
         return ended
 
-    def _infos(self, rows: list[Found], now: float) -> Iterator[SessionInfo]:
+    def _infos(self, rows: list[Found], now: float, records: bool = False) -> Iterator[SessionInfo]:
         for row in rows:
             found = self._in_row(row, "", now)[0]
-            if found is not None:
+            if found is not None and (records or not is_record(found)):
                 yield info_of(found, len(row[5]))
 
     def _handle_of(self, connection: SessionConnection, name: str) -> str:
