@@ -590,7 +590,7 @@ def _flatten(mapping: Mapping[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in mapping.items():
         name = _name(key)
-        if _is_table(name) and name not in _FIELDS and not isinstance(value, Mapping):
+        if name in _TABLES and not isinstance(value, Mapping):
             raise ConfigError(f"{name} is a table of settings, as {_TABLES[name]}")
         if isinstance(value, Mapping) and name != "secret_keys" and (value or _is_table(name)):
             settings = {f"{name}_{_name(inner)}": item for inner, item in value.items()}

@@ -29,6 +29,7 @@ DECLARED: Final = (
     "finds_by_id",
     "expires_by_itself",
     "lists_sessions",
+    "registers_owners",
     "ends_owners",
     "seals",
     "max_cookie_size",
