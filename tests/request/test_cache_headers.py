@@ -129,3 +129,15 @@ def test_the_list_of_the_application_is_never_changed(
     assert changed is not headers
     assert headers == before
     assert add_session_headers(tuple(headers), set_cookies) == changed
+
+
+def test_a_token_replaces_one_of_the_application_s() -> None:
+    """A response has one token, and its other headers stay as they are."""
+    own = [("x-session-token", "theirs"), ("Vary", "Accept"), ("Cache-Control", "private")]
+    token = {"request_header": "X-Session-Token", "response_header": "X-Session-Token"}
+    assert add_session_headers(own, ["ours"], **token) == [
+        ("Vary", "Accept, X-Session-Token"),
+        ("Cache-Control", "private, no-store"),
+        ("X-Session-Token", "ours"),
+    ]
+    assert add_session_headers(own, [], **token)[0] == ("x-session-token", "theirs")

@@ -33,12 +33,12 @@ def add_session_headers(
         >>> add_session_headers([("Vary", "Accept")], [])
         [('Vary', 'Accept, Cookie')]
     """
+    if sent and response_header != "Set-Cookie":  # there is one token, and it is ours
+        headers = [field for field in headers if field[0].lower() != response_header.lower()]
     names = [name.lower() for name, _ in headers]
     if not sent and "vary" not in names:  # most responses
         return [*headers, ("Vary", request_header)]
     changed = [*headers]
-    if response_header != "Set-Cookie":  # there is one token
-        changed = [field for field in headers if field[0].lower() != response_header.lower()]
     _add(changed, names, "Vary", request_header, unless=(request_header.lower(), "*"))
     if sent:
         directives = directives_of(headers, "cache-control")
