@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _unwritten(error: OSError) -> int:
-    """Say that something could not be printed, unless its reader has gone."""
+    """Print that something could not be printed, unless its reader has gone."""
     if error.errno != errno.EPIPE:
         told = f"Error: standard output cannot be written: {error.strerror}."
         with suppress(OSError):

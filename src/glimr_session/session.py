@@ -314,7 +314,7 @@ class Session(MutableMapping[str, Any]):
         self._tell(Invalidate(self._owner.new_id()))
 
     def belongs_to(self, owner: str | int | None, **noted: JsonInput) -> None:
-        """Say whose session this is, at a login: ``store.sessions(owner)`` lists it then.
+        """Record whose session this is, at a login: ``store.sessions(owner)`` lists it then.
 
         ``store.destroy_all(owner)`` ends it with all others of the owner. What is stored is a
         hash of the owner, and what was noted. After ``invalidate()`` the session belongs to

@@ -158,7 +158,7 @@ def is_there(directory: Path) -> bool:
 
 
 def configured(command: F) -> F:
-    """Give a command the option --config, and the settings as ``settings``."""
+    """Add to a command the option --config, and the settings as ``settings``."""
     return click.option(
         "--config",
         "settings",
@@ -196,7 +196,7 @@ def collected_warnings() -> Iterator[list[str]]:
 
 @contextmanager
 def resumable(done: Callable[[], str]) -> Iterator[None]:
-    """Say at ^C how much is done, and that the same command goes on."""
+    """Print at ^C how much is done, and that the same command goes on."""
     try:
         yield
     except KeyboardInterrupt:

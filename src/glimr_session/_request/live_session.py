@@ -93,7 +93,7 @@ class SessionVerbs:
         return self.session.old(field)
 
     def belongs_to(self, owner: str | int | None, **noted: JsonInput) -> None:
-        """Say whose session this is, at a login; see ``Session.belongs_to``."""
+        """Record whose session this is, at a login; see ``Session.belongs_to``."""
         self.session.belongs_to(owner, **noted)
 
     @property
@@ -253,7 +253,7 @@ class LiveSession(SessionVerbs, dict[str, Any]):
         self._hold(now)
 
     def _tell_owner(self) -> None:
-        """Tell whose session it is, before the login is: a commit in between leaves no gap.
+        """Record whose session it is, before the login is: a commit in between leaves no gap.
 
         What the application has told in this request stays, and so does what it has noted of the
         same owner.
